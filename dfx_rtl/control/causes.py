@@ -1,0 +1,24 @@
+"""Why a core stopped: the causes that the status register names."""
+
+from amaranth.lib import enum
+
+__all__ = ["Cause"]
+
+
+class Cause(enum.IntEnum, shape=5):
+    """Cause of an error. The comment says what the place means with it."""
+
+    NONE = 0
+    ILLEGAL_INSTRUCTION = 1   # address of the instruction
+    REGISTER_RANGE = 2        # address of the instruction
+    HBM_RANGE = 3             # address of the instruction
+    DDR_RANGE = 4             # address of the instruction
+    HBM_READ = 5              # channel
+    HBM_WRITE = 6             # channel
+    DDR_READ = 7              # 0
+    DDR_WRITE = 8             # 0
+    TOKEN_RANGE = 9           # position of the token
+    NUMERIC = 10              # position of the token: every logit is NaN
+    WATCHDOG_HBM = 11         # first channel that owes an answer
+    WATCHDOG_DDR = 12         # 0
+    WATCHDOG_CORE = 13        # units with an instruction in flight, a bit each

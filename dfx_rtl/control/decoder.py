@@ -1,0 +1,239 @@
+"""The decoder: what an instruction needs, and whether it is one at all."""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..isa import ADDRESS, INSTRUCTION_BITS, LENGTH, OPCODE, TILE, Index, Opcode, Unit, layout
+from .causes import Cause
+from .sequencer import IssueLayout
+
+__all__ = ["DESTINATIONS", "Decoder", "SOURCES"]
+
+# An instruction claims at most two destinations and marks at most four sources.
+DESTINATIONS = 2
+SOURCES = 4
+
+VECTOR = (Opcode.ADD, Opcode.SUB, Opcode.MUL, Opcode.EXP, Opcode.MOVE)
+TWO_OPERANDS = (Opcode.ADD, Opcode.SUB, Opcode.MUL)
+SCALAR_DESTINATION = (Opcode.ACCUM, Opcode.SCALAR_MOVE, Opcode.SCALAR_ADD, Opcode.SCALAR_SUB,
+                      Opcode.SCALAR_MUL, Opcode.RECIP, Opcode.RECIP_SQRT, Opcode.SOFTMAX)
+SCALAR_SOURCE = (Opcode.SCALAR_ADD, Opcode.SCALAR_SUB, Opcode.SCALAR_MUL, Opcode.RECIP,
+                 Opcode.RECIP_SQRT, Opcode.SOFTMAX)
+
+
+class Decoder(wiring.Component):
+    """Ranges of registers that an instruction writes and reads, its unit, and what is wrong.
+
+    Combinational, in two steps that the scheduler spends a cycle each on: ``ranges``, ``unit`` and
+    ``illegal`` from ``issue``; ``cause`` from the registered ``checked_*`` copies of them.
+
+    Parameters
+    ----------
+    config : CoreConfig
+        The core.
+
+    Members
+    -------
+    issue : In(IssueLayout)
+        The instruction.
+    vocabulary : In(17)
+        Number of tokens: the bound of an address that a token id indexes.
+    unit : Out(Unit)
+        Whose queue it goes to.
+    ranges : Out(array of {start, count})
+        First the destinations, then the sources, as entries of the scoreboard (scalars behind the
+        chunks). A count of 0 is none.
+    cause : Out(Cause)
+        NONE, or why the instruction cannot run.
+    """
+
+    def __init__(self, config):
+        self._config = config
+        entries = config.vector_chunks + config.scalars
+        self._range = data.StructLayout({"start": range(1 << entries.bit_length()),
+                                         "count": LENGTH})
+        super().__init__({
+            "issue": In(IssueLayout),
+            "vocabulary": In(LENGTH),
+            "unit": Out(Unit),
+            "ranges": Out(data.ArrayLayout(self._range, DESTINATIONS + SOURCES)),
+            "cause": Out(Cause),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        word = self.issue.instruction
+        position = Signal(LENGTH)
+        opcode = Signal(OPCODE)
+        m.d.comb += [position.eq(self.issue.tag.position + 1), opcode.eq(word[:OPCODE])]
+        views = {}
+        for name in ("matrix", "vector", "dma", "router"):
+            views[name] = data.View(layout(name), word)
+        matrix, vector, dma, router = views.values()
+
+        def chunks(values, name):
+            count = Signal(LENGTH, name=f"{name}_chunks")
+            m.d.comb += count.eq((values + config.tile - 1) >> (config.tile.bit_length() - 1))
+            return count
+
+        def destination(index, start, count, scalar=False):
+            fill(index, start, count, scalar)
+
+        def source(index, start, count, scalar=False):
+            fill(DESTINATIONS + index, start, count, scalar)
+
+        def fill(index, start, count, scalar):
+            m.d.comb += [
+                self.ranges[index].start.eq(start + (config.vector_chunks if scalar else 0)),
+                self.ranges[index].count.eq(count),
+            ]
+
+        illegal = Signal()
+        scalar_range = Signal()
+        hbm_range = Signal()
+        ddr_range = Signal()
+
+        rows, columns, length = (Signal(LENGTH, name=name) for name in ("rows", "columns",
+                                                                          "length"))
+        m.d.comb += [
+            rows.eq(Mux(matrix.rows_from_position, position, matrix.rows)),
+            columns.eq(Mux(matrix.columns_from_position, position, matrix.columns)),
+            length.eq(Mux(vector.length_from_position, position, vector.length)),
+        ]
+        with m.If((opcode >= Opcode.CONV1D) & (opcode <= Opcode.MM)):
+            wide = chunks(columns, "column")
+            m.d.comb += self.unit.eq(Unit.MPU)
+            with m.If(matrix.write):
+                destination(0, matrix.destination, wide)
+            with m.If(matrix.maximum_enable):
+                destination(1, matrix.maximum, 1, scalar=True)
+            source(0, matrix.source, chunks(rows, "row"))
+            with m.If(matrix.bias_enable):
+                source(1, matrix.bias, wide)
+            with m.If(matrix.residual_enable):
+                source(2, matrix.residual, wide)
+            with m.If(matrix.scale_enable):
+                source(3, matrix.scale, 1, scalar=True)
+            partial = ~matrix.first | ~matrix.last
+            m.d.comb += illegal.eq(
+                (rows == 0) | (columns == 0) | (matrix.token_rows != 1)
+                | (matrix.block == 0) | (matrix.block > config.max_block)
+                | (partial & (columns > matrix.block * config.lanes)))
+        with m.Elif((opcode >= Opcode.ADD) & (opcode <= Opcode.SOFTMAX)):
+            count = chunks(length, "vector")
+            is_vector, takes_two, makes_scalar, takes_scalar, immediate = (
+                Signal(name=name) for name in (
+                    "is_vector", "takes_two", "makes_scalar", "takes_scalar", "immediate"))
+
+            def among(opcodes):
+                return Cat(opcode == entry for entry in opcodes).any()
+
+            m.d.comb += [
+                self.unit.eq(Unit.VPU),
+                is_vector.eq(among((*VECTOR, Opcode.LAYERNORM, Opcode.SOFTMAX))),
+                takes_two.eq(among(TWO_OPERANDS) & ~vector.scalar_enable
+                             & ~vector.immediate_enable),
+                makes_scalar.eq(among(SCALAR_DESTINATION)),
+                immediate.eq(vector.immediate_enable),
+                takes_scalar.eq(among(SCALAR_SOURCE)
+                                | ((opcode == Opcode.SCALAR_MOVE) & ~immediate)),
+                illegal.eq((is_vector | (opcode == Opcode.ACCUM)) & (length == 0)),
+            ]
+            with m.If(is_vector):
+                destination(0, vector.destination, count)
+            with m.If(makes_scalar):
+                destination(1, vector.scalar_destination, 1, scalar=True)
+            with m.If(is_vector | (opcode == Opcode.ACCUM)):
+                source(0, vector.source1, count)
+            with m.If(takes_two | (opcode == Opcode.LAYERNORM)):
+                source(1, vector.source2, count)
+            with m.Elif(takes_scalar):
+                source(1, vector.scalar_source1, 1, scalar=True)
+            with m.If(opcode == Opcode.LAYERNORM):
+                source(2, vector.source3, count)
+            with m.If((among(TWO_OPERANDS) & vector.scalar_enable & ~immediate)
+                      | (among((Opcode.SCALAR_ADD, Opcode.SCALAR_SUB, Opcode.SCALAR_MUL))
+                         & ~immediate)):
+                source(3, vector.scalar_source2, 1, scalar=True)
+        with m.Elif((opcode >= Opcode.LOAD) & (opcode <= Opcode.COPY)):
+            # The region that is touched must end inside its memory.
+            index = Signal(LENGTH)
+            ddr_bytes = Signal(ADDRESS)
+            ddr_end = Signal(ADDRESS + 4)
+            tile = Signal(TILE + 1)
+            hbm_end = Signal(TILE + 4)
+            with m.Switch(dma.index):
+                with m.Case(Index.TOKEN):
+                    m.d.comb += index.eq(self.vocabulary - 1)
+                with m.Case(Index.POSITION):
+                    m.d.comb += index.eq(self.issue.tag.position)
+                with m.Case(Index.LAYER):
+                    m.d.comb += index.eq(self.issue.tag.layer)
+            m.d.comb += [
+                ddr_bytes.eq(Mux(opcode == Opcode.COPY, dma.tiles * (config.tile_bits // 8),
+                                 dma.chunks * config.chunk_bytes)),
+                ddr_end.eq(dma.address + dma.stride * index + ddr_bytes),
+                tile.eq(dma.tile + Mux(dma.layer_relative, self.issue.layer_base, 0)),
+            ]
+            misaligned = dma.address[:(config.ddr_bytes_per_beat - 1).bit_length()].any() \
+                | dma.stride[:(config.ddr_bytes_per_beat - 1).bit_length()].any()
+            with m.If((opcode == Opcode.STORE_KEY) | (opcode == Opcode.STORE_VALUE)):
+                m.d.comb += [
+                    self.unit.eq(Unit.STORE),
+                    illegal.eq((dma.chunks == 0) | (dma.heads == 0)
+                               | ((opcode == Opcode.STORE_VALUE) & (dma.groups == 0))),
+                    hbm_end.eq(tile + dma.heads * dma.tiles),
+                ]
+                source(0, dma.chunk, dma.chunks * dma.heads)
+            with m.Else():
+                m.d.comb += ddr_range.eq(ddr_end > config.ddr_bytes)
+                with m.Switch(opcode):
+                    with m.Case(Opcode.LOAD):
+                        m.d.comb += [
+                            self.unit.eq(Unit.LOAD),
+                            illegal.eq((dma.chunks == 0) | misaligned),
+                        ]
+                        destination(0, dma.chunk, dma.chunks)
+                    with m.Case(Opcode.STORE):
+                        m.d.comb += [
+                            self.unit.eq(Unit.STORE),
+                            illegal.eq((dma.chunks == 0) | misaligned
+                                       | (dma.index == Index.TOKEN)),
+                        ]
+                        source(0, dma.chunk, dma.chunks)
+                    with m.Case(Opcode.COPY):
+                        m.d.comb += [
+                            self.unit.eq(Unit.LOAD),
+                            illegal.eq((dma.tiles == 0) | misaligned
+                                       | (dma.index == Index.TOKEN)),
+                            hbm_end.eq(tile + dma.tiles),
+                        ]
+            m.d.comb += hbm_range.eq(hbm_end > config.hbm_tiles)
+        with m.Elif(opcode == Opcode.SYNC):
+            m.d.comb += [self.unit.eq(Unit.ROUTER), illegal.eq(router.chunks == 0)]
+            destination(0, router.destination, router.chunks)
+            source(0, router.source, router.chunks)
+        with m.Else():
+            m.d.comb += illegal.eq(1)
+
+        # Ranges must end inside their register file; which one, the start tells.
+        outside = []
+        for index in range(DESTINATIONS + SOURCES):
+            entry = self.ranges[index]
+            end = Signal(LENGTH + 1, name=f"end{index}")
+            m.d.comb += end.eq(entry.start + entry.count)
+            outside.append((end > config.vector_chunks + config.scalars)
+                           | ((entry.start < config.vector_chunks) & (end > config.vector_chunks)))
+        m.d.comb += scalar_range.eq(Cat(outside).any())
+
+        with m.If(illegal):
+            m.d.comb += self.cause.eq(Cause.ILLEGAL_INSTRUCTION)
+        with m.Elif(scalar_range):
+            m.d.comb += self.cause.eq(Cause.REGISTER_RANGE)
+        with m.Elif(hbm_range):
+            m.d.comb += self.cause.eq(Cause.HBM_RANGE)
+        with m.Elif(ddr_range):
+            m.d.comb += self.cause.eq(Cause.DDR_RANGE)
+        return m

@@ -1,0 +1,131 @@
+"""All HBM channels: who may use them next, and which writes are acknowledged."""
+
+from amaranth import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from ..bus.axi import Response
+from .hbm_port import HbmPort
+from .requests import BurstLayout, ErrorKind, ErrorLayout, HbmWordLayout, HbmWriteLayout, \
+    hbm_signature
+
+__all__ = ["HbmChannels"]
+
+
+class HbmChannels(wiring.Component):
+    """Shares the HBM ports between weight fetches, stores and copies.
+
+    One burst for all channels, or one write for one of them, a cycle. Writes go before bursts, and
+    stores before copies: a fetch may be waiting for the store. ``ready`` of the three request
+    streams depends combinationally on their ``valid``.
+
+    Parameters
+    ----------
+    config : CoreConfig
+        The core.
+
+    Members
+    -------
+    bursts : In(stream.Signature(BurstLayout))
+        Reads, the same of every channel at once.
+    store, copy : In(stream.Signature(HbmWriteLayout))
+        Writes.
+    words : Out(stream.Signature(HbmWordLayout)).array(channels)
+        What was read from each channel.
+    writes_idle : Out(1)
+        Every write that was accepted before this cycle is acknowledged.
+    stop : In(1)
+        No request is accepted; what was accepted is finished.
+    error : Out(ErrorLayout)
+        A write was answered with an error. If several channels answer so in one cycle, the lowest
+        is named.
+    hbm : Out(Axi3Signature).array(channels)
+        The ports, in domain ``hbm``.
+    """
+
+    def __init__(self, config):
+        self._config = config
+        super().__init__({
+            "bursts": In(stream.Signature(BurstLayout(config))),
+            "store": In(stream.Signature(HbmWriteLayout(config))),
+            "copy": In(stream.Signature(HbmWriteLayout(config))),
+            "words": Out(stream.Signature(HbmWordLayout(config))).array(config.channels),
+            "writes_idle": Out(1),
+            "stop": In(1),
+            "error": Out(ErrorLayout()),
+            "hbm": Out(hbm_signature(config)).array(config.channels),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        half = config.word_bytes // 2
+
+        write = Signal(HbmWriteLayout(config))
+        write_valid = Signal()
+        write_ready = Signal()
+        halves = Signal(2)
+        m.d.comb += [
+            write.eq(Mux(self.store.valid, self.store.payload, self.copy.payload)),
+            write_valid.eq((self.store.valid | self.copy.valid) & ~self.stop),
+            halves.eq(Cat(write.strobe[:half].any(), write.strobe[half:].any())),
+            self.store.ready.eq(write_ready & self.store.valid),
+            self.copy.ready.eq(write_ready & ~self.store.valid),
+        ]
+
+        selected = Signal(config.channels)
+        command_ready = Signal(config.channels)
+        burst = Signal()
+        m.d.comb += [
+            burst.eq(self.bursts.valid & ~write_valid & ~self.stop & command_ready.all()),
+            self.bursts.ready.eq(burst),
+            selected.eq(write_valid << write.channel),
+            write_ready.eq((selected & command_ready).any()),
+        ]
+
+        answered = Signal(config.channels)
+        for channel in range(config.channels):
+            m.submodules[f"port{channel}"] = port = HbmPort(config)
+            connect(m, port.bus, flipped(self.hbm[channel]))
+            connect(m, port.words, flipped(self.words[channel]))
+            m.d.comb += [
+                command_ready[channel].eq(port.commands.ready),
+                port.commands.valid.eq(burst | selected[channel]),
+                port.commands.payload.write.eq(write_valid),
+                port.commands.payload.tile.eq(
+                    Mux(write_valid, write.tile, self.bursts.payload.tile)),
+                port.commands.payload.tiles.eq(self.bursts.payload.tiles),
+                port.commands.payload.halves.eq(halves),
+                port.commands.payload.data.eq(write.data),
+                port.commands.payload.strobe.eq(write.strobe),
+                port.responses.ready.eq(1),
+                answered[channel].eq(port.responses.valid),
+            ]
+        # From the last channel to the first, so that the first wins.
+        for channel in reversed(range(config.channels)):
+            port = m.submodules[f"port{channel}"]
+            with m.If(port.responses.valid & (port.responses.payload != Response.OKAY)):
+                m.d.comb += [
+                    self.error.stb.eq(1),
+                    self.error.kind.eq(ErrorKind.HBM_WRITE),
+                    self.error.response.eq(port.responses.payload),
+                    self.error.channel.eq(channel),
+                ]
+
+        pending_count = Signal(16)
+        answer_count = Signal(range(config.channels + 1))
+        m.d.comb += [
+            answer_count.eq(_population(answered)),
+            self.writes_idle.eq(pending_count == 0),
+        ]
+        with m.If(write_ready | answered.any()):
+            m.d.sync += pending_count.eq(pending_count + write_ready - answer_count)
+        return m
+
+
+def _population(bits):
+    """The number of ones, as a balanced tree."""
+    if len(bits) == 1:
+        return bits
+    middle = len(bits) // 2
+    return _population(bits[:middle]) + _population(bits[middle:])

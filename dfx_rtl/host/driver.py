@@ -1,0 +1,221 @@
+"""The driver: what a host does with a core, over an abstract bus.
+
+The same code drives the simulation and the card. A bus is asynchronous, since a simulated one
+takes simulated time; on a card its methods simply return.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from ..bus.axi import Response
+from ..control.causes import Cause
+from ..control.state import State
+from .registers import COUNTERS, IDENTIFIER, REGISTERS
+
+__all__ = ["Bus", "CoreError", "Driver", "Status"]
+
+
+class Bus(ABC):
+    """How a host reaches a core: its registers, the memory beside it, its interrupt."""
+
+    @abstractmethod
+    async def read_register(self, offset):
+        """The 32-bit word at a byte offset."""
+
+    @abstractmethod
+    async def write_register(self, offset, word):
+        """Write the 32-bit word at a byte offset."""
+
+    @abstractmethod
+    async def read_memory(self, address, size):
+        """``size`` bytes of DDR."""
+
+    @abstractmethod
+    async def write_memory(self, address, content):
+        """Write bytes to DDR."""
+
+    @abstractmethod
+    async def wait(self):
+        """Return when the interrupt is raised, or after a while."""
+
+
+class CoreError(RuntimeError):
+    """The core stopped with an error.
+
+    Attributes
+    ----------
+    cause : Cause
+        Why.
+    place : int
+        Where; see :class:`~dfx_rtl.control.causes.Cause`.
+    response : Response
+        The AXI response, where one is the cause.
+    """
+
+    def __init__(self, cause, place, response):
+        self.cause, self.place, self.response = Cause(cause), place, Response(response)
+        detail = f" ({self.response.name})" if self.response is not Response.OKAY else ""
+        super().__init__(f"the core stopped: {self.cause.name} at {place}{detail}")
+
+
+@dataclass(frozen=True)
+class Status:
+    """The status register, read once."""
+
+    state: State
+    overflow: bool
+    invalid: bool
+
+
+class Driver:
+    """Loads a compiled model's tables and runs generations on a core.
+
+    Parameters
+    ----------
+    bus : Bus
+        The way to the core.
+    """
+
+    def __init__(self, bus):
+        self._bus = bus
+
+    async def read(self, name):
+        """The fields of a register, by name."""
+        register = REGISTERS[name]
+        return register.unpack(await self._bus.read_register(register.offset))
+
+    async def write(self, name, **fields):
+        """Write a register; fields that are not given become 0."""
+        register = REGISTERS[name]
+        await self._bus.write_register(register.offset, register.pack(**fields))
+
+    async def _write_long(self, name, value):
+        await self.write(f"{name}_LOW", value=value & 0xFFFFFFFF)
+        await self.write(f"{name}_HIGH", value=value >> 32)
+
+    async def identify(self):
+        """Check that there is a core, and return its shape.
+
+        Raises
+        ------
+        RuntimeError
+            If there is none.
+        """
+        found = (await self.read("IDENTIFIER"))["value"]
+        if found != IDENTIFIER:
+            raise RuntimeError(f"register IDENTIFIER reads {found:#010x}, not {IDENTIFIER:#010x}: "
+                               f"this is no DFX core")
+        return await self.read("SHAPE")
+
+    async def status(self):
+        """The status register."""
+        fields = await self.read("STATUS")
+        return Status(State(fields["state"]), bool(fields["overflow"]), bool(fields["invalid"]))
+
+    async def configure(self, parameters, *, watchdog=1 << 16, end_of_text=None):
+        """Write what stays the same between runs of a model.
+
+        Parameters
+        ----------
+        parameters : object
+            The compiled model's run parameters: ``layers``, ``heads``, ``embedding``,
+            ``vocabulary``, ``program_base``, ``program_length``, ``layer_stride``, ``token_base``,
+            ``output_base``, ``logits_base``, ``logits_stride``, ``core_id``, ``core_count``.
+        watchdog : int
+            Cycles without progress that are an error; 0 never.
+        end_of_text : int or None
+            A token id that ends a run.
+        """
+        for name in ("layers", "heads", "embedding", "vocabulary", "program_length",
+                     "layer_stride", "logits_stride", "core_id", "core_count"):
+            await self.write(name.upper(), value=getattr(parameters, name))
+        for name in ("program_base", "token_base", "output_base", "logits_base"):
+            await self._write_long(name.upper(), getattr(parameters, name))
+        await self.write("WATCHDOG", value=watchdog)
+        await self.write("END_OF_TEXT", id=end_of_text or 0, enable=int(end_of_text is not None))
+        await self.write("INTERRUPT_ENABLE", done=1, error=1, token=1)
+
+    async def start(self, parameters, prompt, output_count):
+        """Write the prompt and start a run; returns at once."""
+        words = b"".join(int(token).to_bytes(4, "little") for token in prompt)
+        await self._bus.write_memory(parameters.token_base, words)
+        await self.write("INPUT_COUNT", value=len(prompt))
+        await self.write("OUTPUT_COUNT", value=output_count)
+        await self.write("INTERRUPT_STATUS", done=1, error=1, token=1)
+        await self.write("CONTROL", start=1)
+
+    async def run(self, parameters, prompt, output_count, on_token=None):
+        """Start a run and wait for its end.
+
+        Parameters
+        ----------
+        parameters : object
+            As for :meth:`configure`.
+        prompt : list of int
+            Token ids.
+        output_count : int
+            Tokens to generate.
+        on_token : callable or None
+            Called with each generated id as it is seen.
+
+        Returns
+        -------
+        list of int
+            The generated ids; fewer than asked for if the end-of-text id came.
+
+        Raises
+        ------
+        CoreError
+            If the core stopped with an error.
+        """
+        await self.start(parameters, prompt, output_count)
+        tokens = []
+        while True:
+            await self._bus.wait()
+            events = await self.read("INTERRUPT_STATUS")
+            await self.write("INTERRUPT_STATUS", **events)
+            state = (await self.status()).state
+            count = (await self.read("TOKENS"))["count"]
+            if state is State.FAILED:
+                error = await self.read("ERROR")
+                raise CoreError(error["cause"], error["place"], error["response"])
+            # The last id may still be on its way to the memory; the others have arrived.
+            arrived = count if state is State.DONE else max(len(tokens), count - 1)
+            if arrived > len(tokens):
+                content = await self._bus.read_memory(parameters.output_base + 4 * len(tokens),
+                                                      4 * (arrived - len(tokens)))
+                for offset in range(0, len(content), 4):
+                    tokens.append(int.from_bytes(content[offset:offset + 4], "little"))
+                    if on_token is not None:
+                        on_token(tokens[-1])
+            if state is State.DONE:
+                return tokens
+
+    async def reset(self):
+        """Soft reset: the core drains its memory ports and goes to IDLE.
+
+        Returns
+        -------
+        bool
+            Whether it got there; if not, a port owes an answer and only a full reset helps.
+        """
+        await self.write("CONTROL", reset=1)
+        for _ in range(64):
+            if (await self.status()).state is State.IDLE:
+                return True
+            await self._bus.wait()
+        return False
+
+    async def counters(self):
+        """The performance counters, by name, in cycles since the start."""
+        counts = {}
+        for name in COUNTERS:
+            high = (await self.read(f"{name}_HIGH"))["value"]
+            while True:
+                low = (await self.read(f"{name}_LOW"))["value"]
+                again = (await self.read(f"{name}_HIGH"))["value"]
+                if again == high:
+                    break
+                high = again
+            counts[name] = low | high << 32
+        return counts

@@ -1,0 +1,334 @@
+"""The output function unit, SFU_M: from exact sums to chunks, maxima, logits and the token."""
+
+from amaranth import *
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from ..arith.checks import check_positive
+from ..arith.exact import ExactToFp32
+from ..arith.formats import ExactSum, Fp16, Fp32
+from ..arith.fp32 import Fp32Adder, Fp32Multiplier, Fp32ToFp16, fp16_to_fp32
+from ..arith.functions import Fp16Function
+from ..registers.ports import (
+    ScalarReadSignature, ScalarWriteSignature, VectorReadSignature, VectorWriteSignature,
+)
+from .chunk_reader import ChunkReader
+from .layouts import LogitsLayout, OutputCommand, OutputGroup, TokenLayout
+from .output_sequencer import OutputSequencer
+from .reduce import ArgMax, RunningMaximum
+from .vectorizer import Vectorizer
+
+__all__ = ["OutputFunctionUnit"]
+
+
+class OutputFunctionUnit(wiring.Component):
+    """The output pass: v = binary32 of the sum, times the scale, plus bias, plus residual, each
+    rounded; then h = binary16 of v; then GELU of h.
+
+    Every group goes through every step; those that its instruction has not switched on pass it
+    on. Operands of invalid lanes are +0, so that these raise no flag. h is made, and can
+    overflow, only if it is written or its maximum is asked for. After ``sums`` a group cannot
+    be stalled: the logits have room in a queue of ``logits_depth`` groups, the token in a register,
+    and the register files must accept a write of this unit in the cycle it is offered.
+
+    Latency: ``latency`` cycles from a transfer of ``sums`` to ``vector_write``,
+    ``logits_latency`` + 1 to ``logits``, ``end_latency`` to ``scalar_write`` and ``retired``,
+    one more to ``token``. Throughput: a group a cycle; an instruction with bias or residual
+    leaves one cycle unused before its first group.
+
+    Source: DFX paper, section 5.3 (SFU_M).
+
+    Parameters
+    ----------
+    tile : int
+        d, values in a chunk.
+    lanes : int
+        l, values in a group; a power of two that divides ``tile``.
+
+    Members
+    -------
+    commands : In(stream)
+        See :func:`OutputCommand`.
+    sums : In(stream)
+        Groups of exact sums.
+    bias, residual : Out(VectorReadSignature)
+        Read these operands.
+    scale : Out(ScalarReadSignature)
+        Reads the scale.
+    vector_write : Out(stream)
+        Result chunks. It must always be ready.
+    scalar_write : Out(stream)
+        Maxima. It must always be ready.
+    logits : Out(stream)
+        v, group by group, of an instruction with ``logits``.
+    token : Out(stream)
+        The arg max of an instruction with ``arg_max``.
+    retired : Out(1)
+        An instruction has ended, all its register writes are done.
+    overflow, invalid : Out(1)
+        An operation overflowed, or was invalid, in this cycle.
+
+    Raises
+    ------
+    TypeError
+        If a parameter is not a positive integer.
+    ValueError
+        If ``lanes`` does not divide ``tile``.
+    """
+
+    logits_depth = 16
+
+    def __init__(self, tile, lanes):
+        check_positive("Tile of an output function unit", tile)
+        check_positive("Lanes of an output function unit", lanes)
+        if tile % lanes:
+            raise ValueError(f"Lanes of an output function unit must divide its tile {tile}, "
+                             f"which {lanes} does not")
+        self._tile = tile
+        self._lanes = lanes
+        self._exact = ExactToFp32(lanes)
+        self._multiplier = Fp32Multiplier(lanes)
+        self._bias_adder = Fp32Adder(lanes)
+        self._residual_adder = Fp32Adder(lanes)
+        self._rounding = Fp32ToFp16(lanes)
+        self._gelu = Fp16Function("gelu", lanes)
+        self._maximum = RunningMaximum(lanes)
+        self._arg_max = ArgMax(lanes)
+        super().__init__({
+            "commands":     In(stream.Signature(OutputCommand(lanes))),
+            "sums":         In(stream.Signature(data.ArrayLayout(ExactSum(), lanes))),
+            "bias":         Out(VectorReadSignature(tile)),
+            "residual":     Out(VectorReadSignature(tile)),
+            "scale":        Out(ScalarReadSignature()),
+            "vector_write": Out(VectorWriteSignature(tile)),
+            "scalar_write": Out(ScalarWriteSignature()),
+            "logits":       Out(stream.Signature(LogitsLayout(lanes))),
+            "token":        Out(stream.Signature(TokenLayout())),
+            "retired":      Out(1),
+            "overflow":     Out(1),
+            "invalid":      Out(1),
+        })
+
+    @property
+    def scale_latency(self):
+        """Cycles from the sums to the multiplication by the scale."""
+        return self._exact.latency
+
+    @property
+    def bias_latency(self):
+        """Cycles from the sums to the addition of the bias."""
+        return self.scale_latency + self._multiplier.latency
+
+    @property
+    def residual_latency(self):
+        """Cycles from the sums to the addition of the residual."""
+        return self.bias_latency + self._bias_adder.latency
+
+    @property
+    def logits_latency(self):
+        """Cycles from the sums to v."""
+        return self.residual_latency + self._residual_adder.latency
+
+    @property
+    def latency(self):
+        """Cycles from the sums of a chunk's last group to the write of the chunk."""
+        return self.logits_latency + self._rounding.latency + self._gelu.latency
+
+    @property
+    def end_latency(self):
+        """Cycles from the sums of an instruction's last group to its end."""
+        return max(self.latency + self._maximum.latency,
+                   self.logits_latency + self._arg_max.latency)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.sequencer = sequencer = OutputSequencer(self._tile, self._lanes,
+                                                             self.logits_depth)
+        connect(m, flipped(self.commands), sequencer.commands)
+        connect(m, sequencer.scale, flipped(self.scale))
+        m.d.comb += [
+            sequencer.sums_available.eq(self.sums.valid),
+            self.sums.ready.eq(sequencer.drain),
+        ]
+
+        # stages[k] and strobes[k] belong to the group whose sums went k cycles ago.
+        strobes = Signal(self.end_latency)
+        m.d.sync += strobes.eq(Cat(sequencer.stb, strobes))
+        strobes = Cat(sequencer.stb, strobes)
+        stages = [sequencer.group]
+        for number in range(1, self.end_latency + 1):
+            stage = Signal(OutputGroup(self._tile, self._lanes), name=f"s{number}",
+                           reset_less=True)
+            with m.If(strobes[number - 1]):
+                m.d.sync += stage.eq(stages[-1])
+            stages.append(stage)
+
+        values = self._elaborate_binary32(m, sequencer, stages, strobes)
+        self._elaborate_token(m, sequencer, stages, strobes, values)
+        self._elaborate_logits(m, sequencer, stages, strobes, values)
+        self._elaborate_binary16(m, stages, values)
+        m.d.comb += [
+            self.retired.eq(strobes[self.end_latency] & stages[-1].last),
+            self.overflow.eq(Cat(unit.done & unit.overflow for unit in (
+                self._multiplier, self._bias_adder, self._residual_adder, self._rounding,
+                self._gelu)).any()),
+            self.invalid.eq(Cat(
+                *(unit.done & unit.invalid for unit in (
+                    self._exact, self._multiplier, self._bias_adder, self._residual_adder,
+                    self._rounding, self._gelu)),
+                self._arg_max.stb & self._arg_max.invalid).any()),
+        ]
+        return m
+
+    def _elaborate_binary32(self, m, sequencer, stages, strobes):
+        """The steps in binary32; returns v."""
+        m.submodules.exact = exact = self._exact
+        m.submodules.multiplier = multiplier = self._multiplier
+        m.submodules.bias_adder = bias_adder = self._bias_adder
+        m.submodules.residual_adder = residual_adder = self._residual_adder
+        m.d.comb += [
+            exact.stb.eq(sequencer.drain),
+            exact.a.eq(self.sums.payload),
+        ]
+
+        # The scale's data comes one cycle after its read, and stays for the last group's sake
+        # until one cycle after the next command's read.
+        group = stages[self.scale_latency]
+        scale = self._delay(m, "scale", self.scale.data, 1, self.scale_latency, strobes)
+        m.d.comb += [
+            multiplier.stb.eq(exact.done),
+            multiplier.skip.eq(~group.scale_enable),
+            multiplier.a.eq(exact.result),
+            multiplier.b.eq(Cat(Mux(valid, scale.as_value(), 0) for valid in group.lanes_valid)),
+        ]
+
+        before = multiplier
+        for name, port, adder, latency in (
+                ("bias", self.bias, bias_adder, self.bias_latency),
+                ("residual", self.residual, residual_adder, self.residual_latency)):
+            m.submodules[f"{name}_reader"] = reader = ChunkReader(self._tile, self._lanes)
+            connect(m, reader.read, flipped(port))
+            command = sequencer.commands.payload
+            group = stages[latency]
+            operand = self._delay(m, name, reader.values, 0, latency, strobes,
+                                  [stage[f"{name}_enable"] for stage in stages])
+            m.d.comb += [
+                reader.start.eq(sequencer.start),
+                reader.enable.eq(command[f"{name}_enable"] & ~command.empty),
+                reader.address.eq(command[name]),
+                reader.last_chunk.eq(command.last_group // (self._tile // self._lanes)),
+                reader.take.eq(sequencer.drain & sequencer.group[f"{name}_enable"]),
+                sequencer[f"{name}_available"].eq(reader.available),
+                adder.stb.eq(before.done),
+                adder.skip.eq(~group[f"{name}_enable"]),
+                adder.a.eq(before.result),
+            ]
+            for lane in range(self._lanes):
+                gated = Signal(Fp16, name=f"{name}{lane}")
+                with m.If(group.lanes_valid[lane]):
+                    m.d.comb += gated.eq(operand[lane])
+                m.d.comb += adder.b[lane].eq(fp16_to_fp32(m, gated, f"{name}{lane}_binary32"))
+            before = adder
+        return before.result
+
+    def _delay(self, m, name, value, start, end, strobes, enables=None):
+        """``value`` of stage ``start``, as it is needed in stage ``end``."""
+        for number in range(start, end):
+            register = Signal.like(value, name=f"s{number + 1}_{name}", reset_less=True)
+            enable = strobes[number] if enables is None else strobes[number] & enables[number]
+            with m.If(enable):
+                m.d.sync += register.eq(value)
+            value = register
+        return value
+
+    def _elaborate_token(self, m, sequencer, stages, strobes, values):
+        m.submodules.arg_max = arg_max = self._arg_max
+        group = stages[self.logits_latency]
+        end = stages[self.logits_latency + arg_max.latency]
+        token = Signal(TokenLayout(), reset_less=True)
+        valid = Signal()
+        m.d.comb += [
+            arg_max.stb.eq(self._residual_adder.done & group.arg_max),
+            arg_max.first.eq(group.first),
+            arg_max.group.eq(group.group),
+            arg_max.values.eq(values),
+            arg_max.lanes_valid.eq(group.lanes_valid),
+            self.token.valid.eq(valid),
+            self.token.payload.eq(token),
+            sequencer.token_taken.eq(valid & self.token.ready),
+        ]
+        with m.If(self.token.ready):
+            m.d.sync += valid.eq(0)
+        with m.If(arg_max.done & end.last):
+            m.d.sync += [
+                valid.eq(1),
+                token.id.eq(arg_max.index),
+                token.logit.eq(arg_max.value),
+                token.found.eq(arg_max.found),
+                token.tag.eq(end.tag),
+            ]
+
+    def _elaborate_logits(self, m, sequencer, stages, strobes, values):
+        layout = LogitsLayout(self._lanes)
+        m.submodules.logits_queue = queue = fifo.SyncFIFO(width=layout.size,
+                                                          depth=self.logits_depth)
+        group = stages[self.logits_latency]
+        entry = Signal(layout)
+        m.d.comb += [
+            queue.w_en.eq(self._residual_adder.done & group.logits),
+            queue.w_data.eq(entry),
+            self.logits.valid.eq(queue.r_rdy),
+            self.logits.payload.eq(queue.r_data),
+            queue.r_en.eq(self.logits.ready),
+            sequencer.logits_taken.eq(queue.r_rdy & queue.r_en),
+        ]
+        with m.If(queue.w_en):
+            m.d.comb += [
+                entry.values.eq(values),
+                entry.group.eq(group.group),
+                entry.last.eq(group.last),
+                entry.tag.eq(group.tag),
+            ]
+
+    def _elaborate_binary16(self, m, stages, values):
+        m.submodules.rounding = rounding = self._rounding
+        m.submodules.gelu = gelu = self._gelu
+        m.submodules.vectorizer = vectorizer = Vectorizer(self._tile, self._lanes)
+        m.submodules.maximum = maximum = self._maximum
+        group = stages[self.logits_latency]
+        group_gelu = stages[self.logits_latency + rounding.latency]
+        end = stages[self.latency]
+        end_maximum = stages[self.latency + maximum.latency]
+        write = self.vector_write
+        m.d.comb += [
+            rounding.stb.eq(self._residual_adder.done & (group.write | group.maximum_enable)),
+            rounding.a.eq(values),
+            gelu.stb.eq(rounding.done),
+            gelu.skip.eq(~group_gelu.gelu),
+            gelu.a.eq(rounding.result),
+
+            vectorizer.stb.eq(gelu.done & end.write),
+            vectorizer.values.eq(gelu.result),
+            vectorizer.lanes_valid.eq(end.lanes_valid),
+            vectorizer.mask.eq(end.mask),
+            vectorizer.part.eq(end.part),
+            vectorizer.chunk_end.eq(end.chunk_end),
+            write.valid.eq(vectorizer.done),
+            write.payload.address.eq(end.address),
+            write.payload.data.eq(vectorizer.chunk),
+            write.payload.tag.eq(end.tag),
+
+            maximum.stb.eq(gelu.done & end.maximum_enable),
+            maximum.first.eq(end.first),
+            maximum.values.eq(gelu.result),
+            maximum.lanes_valid.eq(end.lanes_valid),
+            self.scalar_write.valid.eq(maximum.done & end_maximum.last),
+            self.scalar_write.payload.address.eq(end_maximum.maximum),
+            self.scalar_write.payload.data.eq(
+                fp16_to_fp32(m, maximum.maximum, "maximum_binary32")),
+            self.scalar_write.payload.tag.eq(end_maximum.tag),
+        ]
+        with m.If(write.valid):
+            m.d.sync += Assert(write.ready, "a register file stalled the MPU's chunk")
+        with m.If(self.scalar_write.valid):
+            m.d.sync += Assert(self.scalar_write.ready, "a register file stalled the MPU's scalar")
