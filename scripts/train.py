@@ -177,7 +177,10 @@ def main(arguments=None):
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
 
-    content = arguments.text.read_bytes()
+    try:
+        content = arguments.text.read_bytes()
+    except OSError as problem:
+        sys.exit(f"{arguments.text}: cannot be read: {problem.strerror}")
     symbols = bytes(sorted(set(content)))
     if len(content) < 20 * arguments.positions:
         sys.exit(f"{arguments.text}: {len(content)} bytes are too few to learn from, at least "

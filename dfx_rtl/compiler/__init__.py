@@ -1,0 +1,11 @@
+"""Checkpoint and core parameters in, program and memory images out."""
+
+from .compiled import CompiledModel, RunParameters, compile, compile_copy
+from .errors import CompileError
+from .listing import listing, memory_map
+from .verify import verify
+
+__all__ = [
+    "CompileError", "CompiledModel", "RunParameters", "compile", "compile_copy", "listing",
+    "memory_map", "verify",
+]

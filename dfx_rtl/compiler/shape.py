@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from .errors import CompileError
+from .tiles import block_of, product_tiles
 
 __all__ = ["Product", "Shape", "ValueSplit", "in_bursts", "query_name"]
 
@@ -182,9 +183,8 @@ class Shape:
         return self._product("lm_head", self.model.emb, self.model.vocabulary)
 
     def _product(self, name, rows, columns):
-        config = self.config
-        return Product(name, rows, columns, block_of(columns, config),
-                       config.chunks(rows) * config.groups(columns))
+        return Product(name, rows, columns, block_of(columns, self.config),
+                       product_tiles(rows, columns, self.config))
 
     @property
     def layer_vectors(self):

@@ -78,6 +78,8 @@ class Controller(wiring.Component):
         A sequencer runs, or has an instruction to hand over.
     busy : In(1)
         A unit has work, or a memory owes an answer.
+    begin_stb : Out(1)
+        A run begins.
     start_stb : Out(1)
         The sequencers begin.
     halt, stop, clear : Out(1)
@@ -119,6 +121,7 @@ class Controller(wiring.Component):
                 data.StructLayout({"address": ADDRESS, "data": 32}))),
             "sequencing": In(1),
             "busy": In(1),
+            "begin_stb": Out(1),
             "start_stb": Out(1),
             "halt": Out(1),
             "stop": Out(1),
@@ -165,7 +168,9 @@ class Controller(wiring.Component):
             m.d.comb += fault.eq(self.owing)
 
         m.d.comb += [
-            self.stop.eq((state == State.FAILED) | (state == State.STOPPING)),
+            self.begin_stb.eq(self.start & ~self.reset
+                              & ((state == State.IDLE) | (state == State.DONE))),
+            self.stop.eq((state == State.FAILED) | (state == State.STOPPING) | self.begin_stb),
             self.halt.eq(self.stop),
         ]
         with m.If(working & (fault.cause != Cause.NONE)):
@@ -176,7 +181,7 @@ class Controller(wiring.Component):
         with m.Else():
             with m.Switch(state):
                 with m.Case(State.IDLE, State.DONE):
-                    with m.If(self.start):
+                    with m.If(self.begin_stb):
                         m.d.comb += self.clear.eq(1)
                         m.d.sync += [
                             state.eq(State.LOADING),

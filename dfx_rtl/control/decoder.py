@@ -88,10 +88,12 @@ class Decoder(wiring.Component):
             m.d.comb += [
                 self.ranges[index].start.eq(start + (config.vector_chunks if scalar else 0)),
                 self.ranges[index].count.eq(count),
+                is_scalar[index].eq(scalar),
             ]
 
+        is_scalar = Signal(DESTINATIONS + SOURCES)
         illegal = Signal()
-        scalar_range = Signal()
+        register_range = Signal()
         hbm_range = Signal()
         ddr_range = Signal()
 
@@ -218,19 +220,19 @@ class Decoder(wiring.Component):
         with m.Else():
             m.d.comb += illegal.eq(1)
 
-        # Ranges must end inside their register file; which one, the start tells.
+        # Ranges must end inside their register file.
         outside = []
         for index in range(DESTINATIONS + SOURCES):
             entry = self.ranges[index]
             end = Signal(LENGTH + 1, name=f"end{index}")
             m.d.comb += end.eq(entry.start + entry.count)
-            outside.append((end > config.vector_chunks + config.scalars)
-                           | ((entry.start < config.vector_chunks) & (end > config.vector_chunks)))
-        m.d.comb += scalar_range.eq(Cat(outside).any())
+            outside.append((entry.count != 0) & (end > Mux(
+                is_scalar[index], config.vector_chunks + config.scalars, config.vector_chunks)))
+        m.d.comb += register_range.eq(Cat(outside).any())
 
         with m.If(illegal):
             m.d.comb += self.cause.eq(Cause.ILLEGAL_INSTRUCTION)
-        with m.Elif(scalar_range):
+        with m.Elif(register_range):
             m.d.comb += self.cause.eq(Cause.REGISTER_RANGE)
         with m.Elif(hbm_range):
             m.d.comb += self.cause.eq(Cause.HBM_RANGE)

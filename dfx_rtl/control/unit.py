@@ -6,12 +6,13 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..bus.axi import AxiLiteSignature
 from ..bus.registers import AxiLiteRegisters
+from ..dma.requests import ErrorKind
+from ..dma.requests import ErrorLayout as MemoryErrorLayout
 from ..host.registers import COUNTERS, IDENTIFIER, REGISTERS
 from ..isa import INSTRUCTION_BITS, Unit
 from ..mpu.activity import Activity
-from .commands import DmaCommand, MatrixCommand, RouterCommand, VectorCommand
 from .causes import Cause
-from .controller import Controller, ErrorLayout
+from .controller import Controller
 from .fetch import FetchIssuer, FetchLayout
 from .scheduler import Scheduler
 from .sequencer import RunLayout, Sequencer
@@ -49,8 +50,10 @@ class ControlUnit(wiring.Component):
         As of :class:`~.controller.Controller`.
     memory_busy : In(1)
         The DMA has work, or a memory owes an answer.
-    memory_fault, owing : In(ErrorLayout)
-        An error response; what the watchdog would report.
+    memory_error : In(dma ErrorLayout)
+        An error response of a memory.
+    hbm_waiting, ddr_waiting : In(channels), In(1)
+        Memory ports that owe an answer: what the watchdog names.
     memory_progress : In(1)
         Data moved between a memory and the core.
     activity : In(Activity)
@@ -81,8 +84,9 @@ class ControlUnit(wiring.Component):
             **shared,
             "fetches": Out(stream.Signature(FetchLayout)),
             "memory_busy": In(1),
-            "memory_fault": In(ErrorLayout),
-            "owing": In(ErrorLayout),
+            "memory_error": In(MemoryErrorLayout()),
+            "hbm_waiting": In(config.channels),
+            "ddr_waiting": In(1),
             "memory_progress": In(1),
             "activity": In(Activity),
             "overflow": In(1),
@@ -143,29 +147,40 @@ class ControlUnit(wiring.Component):
         self._parameters(m, registers, controller, scheduler, (dispatch, ahead))
         self._status(m, registers, controller)
 
-        # Faults in the order of the program; then of the memories.
-        with m.If(scheduler.cause != Cause.NONE):
-            m.d.comb += [
-                controller.fault.cause.eq(scheduler.cause),
-                controller.fault.place.eq(scheduler.place),
-            ]
-        with m.Elif(issuer.cause != Cause.NONE):
-            m.d.comb += [
-                controller.fault.cause.eq(issuer.cause),
-                controller.fault.place.eq(issuer.place),
-            ]
-        with m.Else():
-            m.d.comb += controller.fault.eq(self.memory_fault)
         m.d.comb += [
             controller.sequencing.eq(dispatch.running | ahead.running),
             controller.busy.eq(scheduler.busy | issuer.busy | self.memory_busy),
             controller.progress.eq(self.memory_progress | self.retired.any()
                                    | (self.activity == Activity.BUSY)),
-            controller.owing.eq(self.owing),
         ]
-        with m.If(self.owing.cause == Cause.WATCHDOG_CORE):
-            m.d.comb += controller.owing.place.eq(scheduler.in_flight)
+        self._faults(m, controller, scheduler, issuer)
         return m
+
+    def _faults(self, m, controller, scheduler, issuer):
+        """Everything that can stop the core, and where it happened."""
+        fault, owing, error = controller.fault, controller.owing, self.memory_error
+        with m.If(scheduler.cause != Cause.NONE):
+            m.d.comb += [fault.cause.eq(scheduler.cause), fault.place.eq(scheduler.place)]
+        with m.Elif(issuer.cause != Cause.NONE):
+            m.d.comb += [fault.cause.eq(issuer.cause), fault.place.eq(issuer.place)]
+        with m.Elif(error.stb):
+            m.d.comb += fault.response.eq(error.response)
+            with m.Switch(error.kind):
+                for kind in ErrorKind:
+                    with m.Case(kind):
+                        m.d.comb += fault.cause.eq(Cause[kind.name])
+            with m.If((error.kind == ErrorKind.HBM_READ) | (error.kind == ErrorKind.HBM_WRITE)):
+                m.d.comb += fault.place.eq(error.channel)
+
+        with m.If(self.hbm_waiting.any()):
+            m.d.comb += owing.cause.eq(Cause.WATCHDOG_HBM)
+            for channel in reversed(range(len(self.hbm_waiting))):
+                with m.If(self.hbm_waiting[channel]):
+                    m.d.comb += owing.place.eq(channel)
+        with m.Elif(self.ddr_waiting):
+            m.d.comb += owing.cause.eq(Cause.WATCHDOG_DDR)
+        with m.Else():
+            m.d.comb += [owing.cause.eq(Cause.WATCHDOG_CORE), owing.place.eq(scheduler.in_flight)]
 
     def _parameters(self, m, registers, controller, scheduler, sequencers):
         """What the host has set, to those who need it."""
@@ -242,7 +257,7 @@ class ControlUnit(wiring.Component):
                 getattr(registers, f"{name.lower()}_low").value.eq(counter[:32]),
                 getattr(registers, f"{name.lower()}_high").value.eq(counter[32:]),
             ]
-        with m.If(controller.clear & ~controller.stop):  # a run begins
+        with m.If(controller.begin_stb):
             m.d.sync += [counter.eq(0) for counter in counters]
         with m.Elif((controller.state == State.LOADING) | (controller.state == State.RUNNING)
                     | (controller.state == State.FINISHING)):

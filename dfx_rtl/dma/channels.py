@@ -34,6 +34,8 @@ class HbmChannels(wiring.Component):
         What was read from each channel.
     writes_idle : Out(1)
         Every write that was accepted before this cycle is acknowledged.
+    owing : Out(channels)
+        A bit a channel: a write of it is not acknowledged.
     stop : In(1)
         No request is accepted; what was accepted is finished.
     error : Out(ErrorLayout)
@@ -51,6 +53,7 @@ class HbmChannels(wiring.Component):
             "copy": In(stream.Signature(HbmWriteLayout(config))),
             "words": Out(stream.Signature(HbmWordLayout(config))).array(config.channels),
             "writes_idle": Out(1),
+            "owing": Out(config.channels),
             "stop": In(1),
             "error": Out(ErrorLayout()),
             "hbm": Out(hbm_signature(config)).array(config.channels),
@@ -112,20 +115,14 @@ class HbmChannels(wiring.Component):
                     self.error.channel.eq(channel),
                 ]
 
-        pending_count = Signal(16)
-        answer_count = Signal(range(config.channels + 1))
-        m.d.comb += [
-            answer_count.eq(_population(answered)),
-            self.writes_idle.eq(pending_count == 0),
-        ]
-        with m.If(write_ready | answered.any()):
-            m.d.sync += pending_count.eq(pending_count + write_ready - answer_count)
+        m.d.comb += self.writes_idle.eq(self.owing == 0)
+        for channel in range(config.channels):
+            count = Signal(8, name=f"owed_count{channel}")
+            accepted = Signal(name=f"accepted{channel}")
+            m.d.comb += [
+                accepted.eq(selected[channel] & command_ready[channel]),
+                self.owing[channel].eq(count != 0),
+            ]
+            with m.If(accepted != answered[channel]):
+                m.d.sync += count.eq(Mux(accepted, count + 1, count - 1))
         return m
-
-
-def _population(bits):
-    """The number of ones, as a balanced tree."""
-    if len(bits) == 1:
-        return bits
-    middle = len(bits) // 2
-    return _population(bits[:middle]) + _population(bits[middle:])

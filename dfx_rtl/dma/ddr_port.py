@@ -125,9 +125,9 @@ class DdrPort(wiring.Component):
         ]
         for index, request in enumerate(self.reads):
             m.d.comb += request.ready.eq(first[index] & ~active & ~self.stop)
-            with m.If(first[index] & ~active):
+            with m.If(request.ready & request.valid):
                 m.d.sync += [
-                    active.eq(~self.stop),
+                    active.eq(1),
                     client.eq(index),
                     address.eq(request.payload.address >> size),
                     remaining.eq(request.payload.beats),
@@ -162,7 +162,7 @@ class DdrPort(wiring.Component):
         bus = self.bus
         size = bus.signature.size
 
-        # A beat waits here until its address is accepted and the data register is free.
+        # A beat stays here until the bus has taken both its address and its data.
         head = Signal(data.StructLayout({
             "address": bus.signature.address_width - size,
             "data": self._config.ddr_bits,
@@ -170,27 +170,29 @@ class DdrPort(wiring.Component):
         }), reset_less=True)
         head_valid = Signal()
         address_sent = Signal()
-        move = Signal()
+        data_sent = Signal()
+        address_done = Signal()
+        data_done = Signal()
+        done = Signal()
         accept = Signal()
         first = Signal(len(self.writes))
-        w_valid = Signal()
-        w_data = Signal(self._config.ddr_bits, reset_less=True)
-        w_strobe = Signal(self._config.ddr_bits // 8, reset_less=True)
         valids = Signal(len(self.writes))
         m.d.comb += [
             bus.awvalid.eq(head_valid & ~address_sent),
             bus.awaddr.eq(head.address << size),
             bus.awsize.eq(size),
             bus.awburst.eq(Burst.INCR),
-            bus.wvalid.eq(w_valid),
-            bus.wdata.eq(w_data),
-            bus.wstrb.eq(w_strobe),
+            bus.wvalid.eq(head_valid & ~data_sent),
+            bus.wdata.eq(head.data),
+            bus.wstrb.eq(head.strobe),
             bus.wlast.eq(1),
             bus.bready.eq(1),
-            move.eq(head_valid & (address_sent | bus.awready) & (~w_valid | bus.wready)),
-            accept.eq(valids.any() & ~self.stop & (~head_valid | move)),
+            address_done.eq(address_sent | bus.awready),
+            data_done.eq(data_sent | bus.wready),
+            done.eq(head_valid & address_done & data_done),
             valids.eq(Cat(request.valid for request in self.writes)),
             first.eq(valids & (~valids + 1)),
+            accept.eq(valids.any() & ~self.stop & (~head_valid | done)),
         ]
         with m.If(accept):
             m.d.sync += head_valid.eq(1)
@@ -202,20 +204,13 @@ class DdrPort(wiring.Component):
                         head.data.eq(request.payload.data),
                         head.strobe.eq(request.payload.strobe),
                     ]
-        with m.Elif(move):
+        with m.Elif(done):
             m.d.sync += head_valid.eq(0)
-        with m.If(move):
+        with m.If(head_valid):
             m.d.sync += [
-                address_sent.eq(0),
-                w_valid.eq(1),
-                w_data.eq(head.data),
-                w_strobe.eq(head.strobe),
+                address_sent.eq(address_done & ~done),
+                data_sent.eq(data_done & ~done),
             ]
-        with m.Else():
-            with m.If(bus.awvalid & bus.awready):
-                m.d.sync += address_sent.eq(1)
-            with m.If(w_valid & bus.wready):
-                m.d.sync += w_valid.eq(0)
 
         pending_count = Signal(16)
         with m.If(accept != bus.bvalid):

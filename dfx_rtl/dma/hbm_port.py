@@ -1,7 +1,7 @@
 """One HBM channel: an AXI3 manager in its own clock domain, behind asynchronous FIFOs."""
 
 from amaranth import *
-from amaranth.lib import fifo, stream, wiring
+from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..bus.axi import Burst, Response
@@ -20,8 +20,8 @@ class HbmPort(wiring.Component):
     The bus is in domain ``hbm``, the streams are in ``sync``; only asynchronous FIFOs cross. The
     FIFO of words is the channel's weight buffer. ``rready`` is always 1: who issues a read command
     has a place for its words. Commands are taken in order, one at a time; a read leaves in a cycle,
-    a write in one cycle for its address and one for each beat, the address first. No output of the
-    bus depends combinationally on an input of it.
+    a write in one cycle for each beat. An address leaves only with its data there: both become
+    valid in the same cycle. No output of the bus depends combinationally on an input of it.
 
     Parameters
     ----------
@@ -79,10 +79,12 @@ class HbmPort(wiring.Component):
             responses.r_en.eq(self.responses.ready),
         ]
 
+        command = data.View(HbmCommandLayout(config), commands.r_data)
         # The command in hand stays in this register until its last beat is accepted.
         head = Signal(HbmCommandLayout(config), reset_less=True)
         head_valid = Signal()
         address_sent = Signal()
+        data_sent = Signal()
         upper = Signal()
         done = Signal()
         m.d.comb += [
@@ -96,22 +98,28 @@ class HbmPort(wiring.Component):
             bus.awlen.eq(head.halves.all()),
             bus.awsize.eq(low_bits),
             bus.awburst.eq(Burst.INCR),
-            bus.wvalid.eq(address_sent),
+            bus.wvalid.eq(head_valid & head.write & ~data_sent),
             bus.wdata.eq(head.data.word_select(upper, config.axi_bits)),
             bus.wstrb.eq(head.strobe.word_select(upper, beat_bytes)),
             bus.wlast.eq(upper | ~head.halves[1]),
             commands.r_en.eq(~head_valid | done),
         ]
+        address_done = Signal()
+        data_done = Signal()
         with m.If(head_valid):
-            m.d.comb += done.eq(Mux(head.write, bus.wvalid & bus.wready & bus.wlast, bus.arready))
+            m.d.comb += [
+                address_done.eq(address_sent | bus.awready),
+                data_done.eq(data_sent | (bus.wready & bus.wlast)),
+                done.eq(Mux(head.write, address_done & data_done, bus.arready)),
+            ]
             with m.If(head.write):
-                with m.If(~address_sent):
-                    with m.If(bus.awready):
-                        m.d.hbm += [address_sent.eq(1), upper.eq(~head.halves[0])]
-                with m.Elif(bus.wready):
-                    m.d.hbm += [address_sent.eq(~bus.wlast), upper.eq(1)]
+                m.d.hbm += [
+                    address_sent.eq(address_done & ~done),
+                    data_sent.eq(data_done & ~done),
+                    upper.eq(upper | bus.wready),
+                ]
         with m.If(commands.r_rdy & commands.r_en):
-            m.d.hbm += [head.eq(commands.r_data), head_valid.eq(1)]
+            m.d.hbm += [head.eq(command), head_valid.eq(1), upper.eq(~command.halves[0])]
         with m.Elif(done):
             m.d.hbm += head_valid.eq(0)
 

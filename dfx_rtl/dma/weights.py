@@ -68,6 +68,7 @@ class WeightFetch(wiring.Component):
             "stop": In(1),
             "outstanding": Out(1),
             "idle": Out(1),
+            "waiting": Out(config.channels),
         })
 
     def elaborate(self, platform):
@@ -116,8 +117,11 @@ class WeightFetch(wiring.Component):
             leave.eq(all_valid & (self.weights.ready | self.stop)),
             self.weights.payload.eq(Cat(word.payload.data for word in self.words)),
         ]
-        for word in self.words:
-            m.d.comb += word.ready.eq(leave)
+        for channel, word in enumerate(self.words):
+            m.d.comb += [
+                word.ready.eq(leave),
+                self.waiting[channel].eq(self.outstanding & ~word.valid),
+            ]
         with m.If(leave & ~self.stop):
             for channel, word in reversed(list(enumerate(self.words))):
                 with m.If(word.payload.response != Response.OKAY):

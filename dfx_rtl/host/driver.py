@@ -112,27 +112,25 @@ class Driver:
         fields = await self.read("STATUS")
         return Status(State(fields["state"]), bool(fields["overflow"]), bool(fields["invalid"]))
 
-    async def configure(self, parameters, *, watchdog=1 << 16, end_of_text=None):
+    async def configure(self, parameters, *, watchdog=1 << 16):
         """Write what stays the same between runs of a model.
 
         Parameters
         ----------
-        parameters : object
-            The compiled model's run parameters: ``layers``, ``heads``, ``embedding``,
-            ``vocabulary``, ``program_base``, ``program_length``, ``layer_stride``, ``token_base``,
-            ``output_base``, ``logits_base``, ``logits_stride``, ``core_id``, ``core_count``.
+        parameters : RunParameters
+            Of the compiled model.
         watchdog : int
             Cycles without progress that are an error; 0 never.
-        end_of_text : int or None
-            A token id that ends a run.
         """
-        for name in ("layers", "heads", "embedding", "vocabulary", "program_length",
-                     "layer_stride", "logits_stride", "core_id", "core_count"):
+        for name in ("layers", "heads", "vocabulary", "program_length", "layer_stride",
+                     "logits_stride", "core_id", "core_count"):
             await self.write(name.upper(), value=getattr(parameters, name))
+        await self.write("EMBEDDING", value=parameters.emb)
         for name in ("program_base", "token_base", "output_base", "logits_base"):
             await self._write_long(name.upper(), getattr(parameters, name))
         await self.write("WATCHDOG", value=watchdog)
-        await self.write("END_OF_TEXT", id=end_of_text or 0, enable=int(end_of_text is not None))
+        await self.write("END_OF_TEXT", id=parameters.end_of_text or 0,
+                         enable=int(parameters.end_of_text is not None))
         await self.write("INTERRUPT_ENABLE", done=1, error=1, token=1)
 
     async def start(self, parameters, prompt, output_count):
@@ -149,8 +147,8 @@ class Driver:
 
         Parameters
         ----------
-        parameters : object
-            As for :meth:`configure`.
+        parameters : RunParameters
+            Of the compiled model.
         prompt : list of int
             Token ids.
         output_count : int

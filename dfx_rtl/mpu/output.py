@@ -203,9 +203,10 @@ class OutputFunctionUnit(wiring.Component):
         ]
 
         before = multiplier
-        for name, port, adder, latency in (
-                ("bias", self.bias, bias_adder, self.bias_latency),
-                ("residual", self.residual, residual_adder, self.residual_latency)):
+        for name, port, adder, latency, available in (
+                ("bias", self.bias, bias_adder, self.bias_latency, sequencer.bias_available),
+                ("residual", self.residual, residual_adder, self.residual_latency,
+                 sequencer.residual_available)):
             m.submodules[f"{name}_reader"] = reader = ChunkReader(self._tile, self._lanes)
             connect(m, reader.read, flipped(port))
             command = sequencer.commands.payload
@@ -218,7 +219,7 @@ class OutputFunctionUnit(wiring.Component):
                 reader.address.eq(command[name]),
                 reader.last_chunk.eq(command.last_group // (self._tile // self._lanes)),
                 reader.take.eq(sequencer.drain & sequencer.group[f"{name}_enable"]),
-                sequencer[f"{name}_available"].eq(reader.available),
+                available.eq(reader.available),
                 adder.stb.eq(before.done),
                 adder.skip.eq(~group[f"{name}_enable"]),
                 adder.a.eq(before.result),

@@ -1,4 +1,4 @@
-"""What each vector instruction asks of the parts of the unit, as data, and the streams between them.
+"""What each vector instruction asks of the parts of the unit, as data, and what they exchange.
 
 Softmax needs no hardware of its own: it is a job of the vector function unit (subtract the row's
 maximum, exponential), the reduction (sum of the exponentials) and the scalar unit (reciprocal of

@@ -172,11 +172,6 @@ class AxiChecker(wiring.Component):
             valids += [bus.bvalid, bus.rvalid]
 
         with m.If(self.violation == Violation.NONE):
-            with m.If(~state.started):
-                m.d.sync += state.started.eq(1)
-                with m.If(Cat(valids).any()):
-                    report(Violation.VALID_AFTER_RESET)
-
             with m.If(bus.awvalid):
                 with m.If(~state.aw_held):
                     self._check_address(m, "aw", report)
@@ -255,6 +250,11 @@ class AxiChecker(wiring.Component):
             if self._constant_rready:
                 with m.If(bus.rvalid & ~bus.rready):
                     report(Violation.R_NOT_READY)
+
+            with m.If(~state.started):
+                m.d.sync += state.started.eq(1)
+                with m.If(Cat(valids).any()):
+                    report(Violation.VALID_AFTER_RESET)
         return m
 
     def _check_address(self, m, prefix, report):
@@ -336,8 +336,6 @@ class AxiLiteChecker(wiring.Component):
                 watch = _Watch(m, bus, prefix, payload, report, held=held, copy=copy)
                 unstable = Violation[f"{prefix.upper()}_UNSTABLE"]
                 with m.If(watch.valid):
-                    with m.If(~started):
-                        report(Violation.VALID_AFTER_RESET)
                     with m.If(watch.ready):
                         m.d.sync += counts[prefix].eq(counts[prefix] + 1)
                     if prefix in ("b", "r"):
@@ -351,5 +349,8 @@ class AxiLiteChecker(wiring.Component):
                             report(Violation.R_WITHOUT_AR)
                     watch.stable(unstable)
                 watch.withdrawn(unstable)
-            m.d.sync += started.eq(1)
+            with m.If(~started):
+                m.d.sync += started.eq(1)
+                with m.If(Cat(getattr(bus, f"{prefix}valid") for prefix in channels).any()):
+                    report(Violation.VALID_AFTER_RESET)
         return m

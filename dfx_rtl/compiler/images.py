@@ -1,0 +1,144 @@
+"""The contents of both memories, written tensor by tensor so that large models need little room."""
+
+from pathlib import Path
+
+import numpy as np
+
+from ..isa import INSTRUCTION_BITS
+from .layout import INSTRUCTION_BYTES
+from .shape import query_name
+from .tiles import tile_image
+
+__all__ = ["fill_ddr", "fill_hbm", "new_image", "program_words", "put_tiles"]
+
+
+def new_image(shape, path):
+    """An array of zero bytes; in a file, and mapped, if there is a path."""
+    if path is None:
+        return np.zeros(shape, np.uint8)
+    return np.lib.format.open_memmap(Path(path), mode="w+", dtype=np.uint8, shape=shape)
+
+
+def put_tiles(hbm, tile, tiles, config):
+    """Spread tiles over the channels of an image, from tile number ``tile`` on.
+
+    Parameters
+    ----------
+    hbm : numpy array of uint8, (channels, bytes)
+    tile : int
+    tiles : numpy array of uint16, a row a tile in linear order
+    """
+    count, size = len(tiles), config.word_bytes
+    words = tiles.astype("<u2", copy=False).view(np.uint8).reshape(count, config.channels, size)
+    place = hbm[:, tile * size:(tile + count) * size]
+    place.reshape(config.channels, count, size)[...] = words.transpose(1, 0, 2)
+
+
+def program_words(instructions):
+    """The encoded program as bytes, 32 an instruction."""
+    return np.frombuffer(b"".join(entry.encode().to_bytes(INSTRUCTION_BYTES, "little")
+                                  for entry in instructions), np.uint8)
+
+
+def _padded_heads(values, shape):
+    """The last axis, heads side by side, with every head padded to whole chunks."""
+    heads, size = shape.model.heads, shape.model.head_dim
+    result = np.zeros((*values.shape[:-1], heads, shape.head_columns), np.float16)
+    result[..., :size] = values.reshape(*values.shape[:-1], heads, size)
+    return result.reshape(*values.shape[:-1], heads * shape.head_columns)
+
+
+def _layer_matrices(checkpoint, shape, layer):
+    """Name and matrix of each product of a layer."""
+    emb = shape.model.emb
+    attention = checkpoint.tensor16(f"h.{layer}.attn.c_attn.weight")
+    query, key, value = (_padded_heads(attention[:, n * emb:(n + 1) * emb], shape)
+                         for n in range(3))
+    yield "attn.key", key
+    yield "attn.value", value
+    for first, count in shape.pairs:
+        start = first * shape.head_columns
+        yield query_name(first, count), query[:, start:start + count * shape.head_columns]
+    projection = checkpoint.tensor16(f"h.{layer}.attn.c_proj.weight")
+    yield "attn.projection", _padded_heads(projection.T, shape).T
+    yield "mlp.fc", checkpoint.tensor16(f"h.{layer}.mlp.c_fc.weight")
+    yield "mlp.projection", checkpoint.tensor16(f"h.{layer}.mlp.c_proj.weight")
+
+
+def fill_hbm(hbm, checkpoint, shape, layout):
+    """Write all weights. The caches are left as they are.
+
+    Parameters
+    ----------
+    hbm : numpy array of uint8, (channels, bytes)
+    checkpoint : Checkpoint
+    shape : Shape
+    layout : MemoryLayout
+    """
+    products = {product.name: product for product in shape.layer_products}
+    for layer in range(shape.model.layers):
+        for name, matrix in _layer_matrices(checkpoint, shape, layer):
+            assert matrix.shape == (products[name].rows, products[name].columns), name
+            put_tiles(hbm, layer * layout.layer_stride + layout[name].start,
+                      tile_image(matrix, products[name].block, shape.config), shape.config)
+    product = shape.head_product
+    put_tiles(hbm, layout[product.name].start,
+              tile_image(checkpoint.tensor16("wte").T, product.block, shape.config),
+              shape.config)
+
+
+def _layer_vectors(checkpoint, shape, layer):
+    """The values of a layer's vectors, in the order of :attr:`.Shape.layer_vectors`."""
+    emb, prefix = shape.model.emb, f"h.{layer}."
+    attention = checkpoint.tensor16(f"{prefix}attn.c_attn.bias")
+    query, key, value = (_padded_heads(attention[n * emb:(n + 1) * emb], shape)
+                         for n in range(3))
+    return {
+        "ln_1.weight": checkpoint.tensor16(f"{prefix}ln_1.weight"),
+        "ln_1.bias": checkpoint.tensor16(f"{prefix}ln_1.bias"),
+        "attn.key.bias": key, "attn.value.bias": value, "attn.query.bias": query,
+        "attn.projection.bias": checkpoint.tensor16(f"{prefix}attn.c_proj.bias"),
+        "ln_2.weight": checkpoint.tensor16(f"{prefix}ln_2.weight"),
+        "ln_2.bias": checkpoint.tensor16(f"{prefix}ln_2.bias"),
+        "mlp.fc.bias": checkpoint.tensor16(f"{prefix}mlp.c_fc.bias"),
+        "mlp.projection.bias": checkpoint.tensor16(f"{prefix}mlp.c_proj.bias"),
+    }
+
+
+def fill_ddr(ddr, checkpoint, shape, layout, instructions):
+    """Write the program, the vectors and the embeddings.
+
+    Parameters
+    ----------
+    ddr : numpy array of uint8
+    checkpoint : Checkpoint
+    shape : Shape
+    layout : MemoryLayout
+    instructions : list of Instruction
+    """
+    config, model = shape.config, shape.model
+    assert INSTRUCTION_BITS == 8 * INSTRUCTION_BYTES
+
+    def put(address, values):
+        raw = np.ascontiguousarray(values).astype("<f2", copy=False).view(np.uint8)
+        ddr[address:address + len(raw)] = raw
+
+    def put_rows(name, values):
+        region, rows = layout[name], len(values)
+        size = shape.emb_chunks * config.chunk_bytes
+        place = ddr[region.start:region.start + rows * size].reshape(rows, size)
+        place.view("<f2")[:, :model.emb] = values
+
+    words = program_words(instructions)
+    ddr[layout["program"].start:][:len(words)] = words
+    for number in range(model.layers + 1):
+        layer = number % model.layers
+        address = layout["vectors.0"].start + number * layout.vector_stride
+        vectors = _layer_vectors(checkpoint, shape, layer)
+        for name, chunks in shape.layer_vectors:
+            put(address, vectors[name])
+            address += chunks * config.chunk_bytes
+    put(layout["ln_f.weight"].start, checkpoint.tensor16("ln_f.weight"))
+    put(layout["ln_f.bias"].start, checkpoint.tensor16("ln_f.bias"))
+    put_rows("wpe", checkpoint.tensor16("wpe")[:shape.positions])
+    put_rows("wte", checkpoint.tensor16("wte"))

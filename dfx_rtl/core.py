@@ -1,0 +1,197 @@
+"""The core: wires the units of the block diagram together, and holds no logic."""
+
+from amaranth import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from .bus.axi import AxiLiteSignature
+from .control.unit import ControlUnit
+from .dma.requests import ddr_signature, hbm_signature
+from .dma.unit import DirectMemoryAccess, StoreTraceLayout
+from .host.registers import REGISTERS
+from .isa import Unit
+from .mpu.layouts import LogitsLayout, TokenLayout
+from .mpu.unit import MatrixProcessingUnit
+from .registers.files import ScalarRegisterFile, VectorRegisterFile
+from .registers.ports import ChunkLayout, ScalarWriteLayout, VectorWriteLayout
+from .router.unit import Router
+from .vpu.unit import VectorProcessingUnit
+
+__all__ = ["Core", "TraceSignature"]
+
+
+class TraceSignature(wiring.Signature):
+    """Every write of a core, as it happens, with the tag that says which instruction made it.
+
+    Parameters
+    ----------
+    config : CoreConfig
+        The core.
+
+    Members
+    -------
+    vector_stb, vector : Out(1), Out(VectorWriteLayout)
+        A chunk is written to the vector register file.
+    scalar_stb, scalar : Out(1), Out(ScalarWriteLayout)
+        A scalar is written.
+    store_stb, store : Out(1), Out(StoreTraceLayout)
+        A part of a K or V tile is handed to an HBM port.
+    logits_stb, logits : Out(1), Out(LogitsLayout)
+        A group of logits is handed to the DMA.
+    token_stb, token : Out(1), Out(TokenLayout)
+        The arg max of a position.
+    """
+
+    def __init__(self, config):
+        super().__init__({
+            "vector_stb": Out(1), "vector": Out(VectorWriteLayout(config.tile)),
+            "scalar_stb": Out(1), "scalar": Out(ScalarWriteLayout()),
+            "store_stb": Out(1), "store": Out(StoreTraceLayout(config)),
+            "logits_stb": Out(1), "logits": Out(LogitsLayout(config.lanes)),
+            "token_stb": Out(1), "token": Out(TokenLayout()),
+        })
+
+
+class Core(wiring.Component):
+    """One DFX core: control unit, register files, MPU, VPU, DMA, router.
+
+    Source: DFX paper, section 4.2, Fig. 6.
+
+    Parameters
+    ----------
+    config : CoreConfig
+        The core's parameters.
+
+    Members
+    -------
+    host : In(AxiLiteSignature)
+        The registers; see ``docs/registers.md``.
+    interrupt : Out(1)
+        To the host.
+    hbm : Out(Axi3Signature), array of ``channels``
+        The HBM ports, in domain ``hbm``. Addresses count from the start of the channel's memory.
+    ddr : Out(Axi4Signature)
+        The DDR port, in domain ``sync``.
+    send, receive : Out(stream), In(stream) of chunks
+        The router's link ports.
+    trace : Out(TraceSignature)
+        Every write, for a simulation to compare; leave it open in hardware.
+    """
+
+    def __init__(self, config):
+        self._config = config
+        super().__init__({
+            "host": In(AxiLiteSignature(REGISTERS.address_width)),
+            "interrupt": Out(1),
+            "hbm": Out(hbm_signature(config)).array(config.channels),
+            "ddr": Out(ddr_signature(config)),
+            "send": Out(stream.Signature(ChunkLayout(config.tile))),
+            "receive": In(stream.Signature(ChunkLayout(config.tile))),
+            "trace": Out(TraceSignature(config)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+        m.submodules.control = control = ControlUnit(config)
+        clear = ResetInserter(control.clear)
+        mpu = MatrixProcessingUnit(config)
+        vpu = VectorProcessingUnit(config)
+        router = Router(config)
+        m.submodules.mpu = clear(mpu)
+        m.submodules.vpu = clear(vpu)
+        m.submodules.router = clear(router)
+        m.submodules.dma = dma = DirectMemoryAccess(config)
+        m.submodules.vector_registers = vectors = VectorRegisterFile(
+            config.vector_chunks, config.tile, readers=6, writers=4)
+        m.submodules.scalar_registers = scalars = ScalarRegisterFile(
+            config.scalars, readers=2, writers=2)
+
+        # Outside.
+        connect(m, flipped(self.host), control.host)
+        connect(m, dma.ddr, flipped(self.ddr))
+        for channel in range(config.channels):
+            connect(m, dma.hbm[channel], flipped(self.hbm[channel]))
+        connect(m, router.send, flipped(self.send))
+        connect(m, flipped(self.receive), router.receive)
+        m.d.comb += self.interrupt.eq(control.interrupt)
+
+        # Register files. The MPU is the first writer, and so never waits.
+        for read, port in zip((mpu.operand, mpu.bias, mpu.residual, vpu.operand,
+                               dma.operand, router.operand), vectors.reads, strict=True):
+            connect(m, read, port)
+        for write, port in zip((mpu.vector_write, vpu.vector_write, dma.vector_write,
+                                router.vector_write), vectors.writes, strict=True):
+            connect(m, write, port)
+        for read, port in zip((mpu.scale, vpu.scalar), scalars.reads, strict=True):
+            connect(m, read, port)
+        for write, port in zip((mpu.scalar_write, vpu.scalar_write), scalars.writes, strict=True):
+            connect(m, write, port)
+        m.d.comb += [
+            vectors.valid.eq(control.valid[:config.vector_chunks]),
+            scalars.valid.eq(control.valid[config.vector_chunks:]),
+            control.chunk_written.eq(vectors.written),
+            control.chunk.eq(vectors.write.address),
+            control.scalar_written.eq(scalars.written),
+            control.scalar.eq(scalars.write.address),
+        ]
+
+        # Commands out, endings back.
+        connect(m, control.commands_mpu, mpu.commands)
+        connect(m, control.commands_vpu, vpu.commands)
+        connect(m, control.commands_load, dma.load_commands)
+        connect(m, control.commands_store, dma.store_commands)
+        connect(m, control.commands_router, router.commands)
+        for unit, retired in ((Unit.MPU, mpu.retired), (Unit.VPU, vpu.retired),
+                              (Unit.LOAD, dma.retired_load), (Unit.STORE, dma.retired_store),
+                              (Unit.ROUTER, router.retired)):
+            m.d.comb += control.retired[unit].eq(retired)
+
+        # Memory, weights, tokens.
+        connect(m, control.fetches, dma.fetches)
+        connect(m, dma.weights, mpu.weights)
+        connect(m, mpu.logits, dma.logits)
+        connect(m, control.program_requests, dma.program_read)
+        connect(m, dma.program_data, control.program_beats)
+        connect(m, control.prompt_requests, dma.token_read)
+        connect(m, dma.token_data, control.prompt_ids)
+        connect(m, control.token_ids, dma.token)
+        connect(m, control.output_writes, dma.token_write)
+        m.d.comb += [
+            control.results.valid.eq(mpu.token.valid),
+            control.results.p.id.eq(mpu.token.p.id),
+            control.results.p.found.eq(mpu.token.p.found),
+            mpu.token.ready.eq(control.results.ready),
+            dma.logits_base.eq(control.logits_base),
+            dma.logits_stride.eq(control.logits_stride),
+            dma.output_index.eq(control.output_index),
+            dma.stop.eq(control.stop),
+            dma.clear.eq(control.clear),
+            control.drained.eq(dma.drained),
+            control.memory_busy.eq(~dma.idle),
+            control.memory_error.eq(dma.error),
+            control.memory_progress.eq(dma.progress),
+            control.hbm_waiting.eq(dma.waiting),
+            control.ddr_waiting.eq(dma.ddr_waiting),
+            control.activity.eq(mpu.activity),
+            control.overflow.eq(mpu.overflow | vpu.overflow),
+            control.invalid.eq(mpu.invalid | vpu.invalid),
+            router.core_id.eq(control.core_id),
+            router.core_count.eq(control.core_count),
+        ]
+
+        # Trace.
+        trace = self.trace
+        m.d.comb += [
+            trace.vector_stb.eq(vectors.written),
+            trace.vector.eq(vectors.write),
+            trace.scalar_stb.eq(scalars.written),
+            trace.scalar.eq(scalars.write),
+            trace.store_stb.eq(dma.store_trace_stb),
+            trace.store.eq(dma.store_trace),
+            trace.logits_stb.eq(mpu.logits.valid & mpu.logits.ready),
+            trace.logits.eq(mpu.logits.p),
+            trace.token_stb.eq(mpu.token.valid & mpu.token.ready),
+            trace.token.eq(mpu.token.p),
+        ]
+        return m

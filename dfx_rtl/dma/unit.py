@@ -1,0 +1,214 @@
+"""The DMA of a core: everything between the memories and the units."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from ..arith.formats import Fp16
+from ..control.commands import DmaCommand
+from ..isa import TAG
+from ..registers.ports import VectorReadSignature, VectorWriteSignature
+from .channels import HbmChannels
+from .ddr_port import DdrPort
+from .load import LoadUnit
+from .logits import LogitsLayout, LogitsWriter
+from .requests import ADDRESS, ErrorLayout, FetchLayout, HbmWriteLayout, ReadRequestLayout, \
+    ddr_signature, hbm_signature
+from .store import StoreUnit
+from .weights import WeightFetch
+from .words import WordReader, WordWriter
+
+__all__ = ["DirectMemoryAccess", "StoreTraceLayout"]
+
+
+def StoreTraceLayout(config):
+    """A write of K or V as an HBM port takes it, with the instruction that made it."""
+    return data.StructLayout({"write": HbmWriteLayout(config), "tag": TAG})
+
+
+class DirectMemoryAccess(wiring.Component):
+    """Wires the weight fetch, the load and store units, and the ports of the memories.
+
+    A soft reset never touches a bus. ``stop`` lets no new access out; the ports finish what they
+    have begun, and drop what they still read. Then ``drained`` rises, and ``clear`` puts the units
+    back to their start. A memory that does not answer keeps ``drained`` low, and ``clear`` without
+    effect, until the whole design is reset.
+
+    Parameters
+    ----------
+    config : CoreConfig
+        The core.
+
+    Members
+    -------
+    fetches : In(stream.Signature(FetchLayout))
+        Tiles for the MPU, in the order of the program; see :class:`WeightFetch`.
+    weights : Out(stream.Signature(data.ArrayLayout(Fp16, tile * lanes)))
+        Those tiles.
+    load_commands, store_commands : In(stream.Signature(DmaCommand))
+        LOAD and COPY; STORE_KEY, STORE_VALUE and STORE.
+    retired_load, retired_store : Out(1)
+        An instruction is finished.
+    token : In(stream.Signature(17))
+        A token id for each LOAD whose index is TOKEN.
+    operand : Out(VectorReadSignature)
+        Reads of the store unit.
+    vector_write : Out(VectorWriteSignature)
+        Writes of the load unit.
+    program_read : In(stream.Signature(ReadRequestLayout))
+        Reads of any number of beats for the controller.
+    program_data : Out(stream.Signature(ddr_bits))
+        What they bring.
+    token_read : In(stream.Signature(ADDRESS))
+        Byte addresses of 32-bit words.
+    token_data : Out(stream.Signature(32))
+        Those words.
+    token_write : In(stream.Signature({address, data}))
+        32-bit words to write.
+    logits : In(stream.Signature(LogitsLayout))
+        Groups of logits to write.
+    logits_base, logits_stride, output_index : In(ADDRESS), In(32), In(17)
+        Where they go; see :class:`LogitsWriter`.
+    stop, clear : In(1)
+        Soft reset.
+    drained : Out(1)
+        ``stop`` is set and no memory owes anything.
+    idle : Out(1)
+        Nothing is in progress, and every write is acknowledged.
+    error : Out(ErrorLayout)
+        A memory answered with an error. If several do so in one cycle, one is named: an HBM read
+        before an HBM write before DDR.
+    waiting, ddr_waiting : Out(channels), Out(1)
+        A memory owes an answer: a bit a channel of HBM, and DDR.
+    progress : Out(1)
+        A tile left, a beat of DDR came or went, or a write was acknowledged.
+    store_trace_stb, store_trace : Out(1), Out(StoreTraceLayout)
+        A part of K or V is handed to an HBM port.
+    hbm : Out(Axi3Signature).array(channels)
+        The HBM ports, in domain ``hbm``.
+    ddr : Out(Axi4Signature)
+        The DDR port.
+    """
+
+    # Ref: DFX paper, section 5.2.
+
+    def __init__(self, config):
+        self._config = config
+        super().__init__({
+            "fetches": In(stream.Signature(FetchLayout())),
+            "weights": Out(stream.Signature(data.ArrayLayout(Fp16, config.tile * config.lanes))),
+            "load_commands": In(stream.Signature(DmaCommand)),
+            "store_commands": In(stream.Signature(DmaCommand)),
+            "retired_load": Out(1),
+            "retired_store": Out(1),
+            "token": In(stream.Signature(17)),
+            "operand": Out(VectorReadSignature(config.tile)),
+            "vector_write": Out(VectorWriteSignature(config.tile)),
+            "program_read": In(stream.Signature(ReadRequestLayout())),
+            "program_data": Out(stream.Signature(config.ddr_bits)),
+            "token_read": In(stream.Signature(ADDRESS)),
+            "token_data": Out(stream.Signature(32)),
+            "token_write": In(stream.Signature(
+                data.StructLayout({"address": ADDRESS, "data": 32}))),
+            "logits": In(stream.Signature(LogitsLayout(config.lanes))),
+            "logits_base": In(ADDRESS),
+            "logits_stride": In(32),
+            "output_index": In(17),
+            "stop": In(1),
+            "clear": In(1),
+            "drained": Out(1),
+            "idle": Out(1),
+            "error": Out(ErrorLayout()),
+            "waiting": Out(config.channels),
+            "ddr_waiting": Out(1),
+            "progress": Out(1),
+            "store_trace_stb": Out(1),
+            "store_trace": Out(StoreTraceLayout(config)),
+            "hbm": Out(hbm_signature(config)).array(config.channels),
+            "ddr": Out(ddr_signature(config)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self._config
+
+        # The ports keep the protocol through a soft reset, so it reaches only the units.
+        restart = Signal()
+        cleared = ResetInserter(restart)
+        m.submodules.channels = channels = HbmChannels(config)
+        m.submodules.ddr_port = ddr_port = DdrPort(config, readers=3, writers=3)
+        m.submodules.fetch = fetch = cleared(WeightFetch(config))
+        m.submodules.load = load = cleared(LoadUnit(config))
+        m.submodules.store = store = cleared(StoreUnit(config))
+        m.submodules.logits_writer = logits_writer = cleared(LogitsWriter(config))
+        m.submodules.token_reader = token_reader = cleared(WordReader(config))
+        m.submodules.token_writer = token_writer = WordWriter(config)
+
+        connect(m, flipped(self.fetches), fetch.fetches)
+        connect(m, fetch.weights, flipped(self.weights))
+        connect(m, flipped(self.load_commands), load.commands)
+        connect(m, flipped(self.store_commands), store.commands)
+        connect(m, flipped(self.token), load.token)
+        connect(m, store.operand, flipped(self.operand))
+        connect(m, load.vector_write, flipped(self.vector_write))
+        connect(m, flipped(self.token_read), token_reader.addresses)
+        connect(m, token_reader.words, flipped(self.token_data))
+        connect(m, flipped(self.token_write), token_writer.words)
+        connect(m, flipped(self.logits), logits_writer.logits)
+
+        connect(m, fetch.bursts, channels.bursts)
+        connect(m, store.hbm, channels.store)
+        connect(m, load.copy, channels.copy)
+        for channel in range(config.channels):
+            connect(m, channels.words[channel], fetch.words[channel])
+            connect(m, channels.hbm[channel], flipped(self.hbm[channel]))
+
+        # The first reader and writer wins.
+        connect(m, token_reader.requests, ddr_port.reads[0])
+        connect(m, load.requests, ddr_port.reads[1])
+        connect(m, flipped(self.program_read), ddr_port.reads[2])
+        connect(m, ddr_port.data[0], token_reader.beats)
+        connect(m, ddr_port.data[1], load.beats)
+        connect(m, ddr_port.data[2], flipped(self.program_data))
+        connect(m, token_writer.writes, ddr_port.writes[0])
+        connect(m, logits_writer.writes, ddr_port.writes[1])
+        connect(m, store.ddr, ddr_port.writes[2])
+        connect(m, ddr_port.bus, flipped(self.ddr))
+
+        m.d.comb += [
+            fetch.stores.eq(store.stores),
+            load.writes_idle.eq(channels.writes_idle),
+            store.writes_idle.eq(channels.writes_idle),
+            logits_writer.base.eq(self.logits_base),
+            logits_writer.stride.eq(self.logits_stride),
+            logits_writer.output_index.eq(self.output_index),
+            self.retired_load.eq(load.retired),
+            self.retired_store.eq(store.retired),
+            fetch.stop.eq(self.stop),
+            channels.stop.eq(self.stop),
+            ddr_port.stop.eq(self.stop),
+            self.drained.eq(self.stop & ~fetch.outstanding & channels.writes_idle
+                            & ~ddr_port.outstanding),
+            restart.eq(self.clear & self.drained),
+            self.idle.eq(fetch.idle & load.idle & store.idle & logits_writer.idle
+                         & token_reader.idle & ddr_port.idle & channels.writes_idle),
+        ]
+        m.d.comb += [
+            self.waiting.eq(fetch.waiting | channels.owing),
+            self.ddr_waiting.eq(ddr_port.outstanding),
+            self.progress.eq((self.weights.valid & self.weights.ready)
+                             | (self.ddr.rvalid & self.ddr.rready)
+                             | (self.ddr.bvalid & self.ddr.bready)
+                             | (store.hbm.valid & store.hbm.ready)
+                             | (load.copy.valid & load.copy.ready)),
+            self.store_trace_stb.eq(store.hbm.valid & store.hbm.ready),
+            self.store_trace.write.eq(store.hbm.payload),
+            self.store_trace.tag.eq(store.tag),
+        ]
+        with m.If(fetch.error.stb):
+            m.d.comb += self.error.eq(fetch.error)
+        with m.Elif(channels.error.stb & ~self.stop):
+            m.d.comb += self.error.eq(channels.error)
+        with m.Else():
+            m.d.comb += self.error.eq(ddr_port.error)
+        return m

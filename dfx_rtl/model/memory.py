@@ -1,0 +1,86 @@
+"""The machine's memories: HBM by tiles, DDR by bytes."""
+
+import numpy as np
+
+__all__ = ["Ddr", "Hbm"]
+
+# What the caches hold before they are written: a NaN and an infinity by turns. A product that
+# takes an element too many shows.
+_UNWRITTEN = (0x7E00, 0x7C00)
+
+
+def _private(image):
+    """A copy, or a mapping of the same file that keeps its changes to itself."""
+    if isinstance(image, np.memmap):
+        return np.memmap(image.filename, mode="c", dtype=image.dtype, shape=image.shape,
+                         offset=image.offset)
+    return np.array(image)
+
+
+class Hbm:
+    """All channels.
+
+    Parameters
+    ----------
+    image : numpy array of uint8, (channels, bytes)
+        Stays as it is; the machine has its own copy.
+    config : CoreConfig
+    caches : list of (first tile, tiles)
+        What is filled with garbage.
+    """
+
+    def __init__(self, image, config, caches):
+        self._config = config
+        words = _private(image).view("<u2")
+        # An element of a tile: (channel, tile, place in the channel's word).
+        self._words = words.reshape(config.channels, -1, config.word_bits // 16)
+        size = self._words.shape[2]
+        for first, count in caches:
+            self._words[:, first:first + count] = np.resize(_UNWRITTEN, size)
+
+    def read(self, tile, tiles):
+        """``tiles`` rows of a tile's elements in linear order, uint16."""
+        words = self._words[:, tile:tile + tiles]
+        return words.transpose(1, 0, 2).reshape(tiles, -1)
+
+    def write(self, tile, element, values):
+        """Write elements of a tile from ``element`` on in linear order."""
+        size = self._words.shape[2]
+        places = np.arange(element, element + len(values))
+        self._words[places // size, tile, places % size] = values
+
+    def write_tiles(self, tile, values):
+        """Write whole tiles, a row a tile."""
+        channels, _, size = self._words.shape
+        self._words[:, tile:tile + len(values)] = values.reshape(
+            len(values), channels, size).transpose(1, 0, 2)
+
+
+class Ddr:
+    """DDR.
+
+    Parameters
+    ----------
+    image : numpy array of uint8
+        Stays as it is; the machine has its own copy.
+    size : int
+        Bytes in all; those behind the image are 0.
+    """
+
+    def __init__(self, image, size):
+        self._image = _private(image)
+        self._rest = np.zeros(size - len(image), np.uint8)
+
+    def read(self, address, size):
+        """Bytes."""
+        assert address + size <= len(self._image) + len(self._rest)
+        if address + size <= len(self._image):
+            return self._image[address:address + size]
+        start = address - len(self._image)
+        return self._rest[start:start + size]
+
+    def write(self, address, raw):
+        """Write bytes."""
+        place = self.read(address, len(raw))
+        assert len(place) == len(raw)
+        place[...] = raw

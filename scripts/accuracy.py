@@ -1,0 +1,83 @@
+"""How far the hardware's arithmetic is from GPT-2: the bit-exact machine against float64.
+
+    python scripts/accuracy.py CHECKPOINT --text FILE --tokens 512
+
+The text is cut into windows of the model's positions, from the start of its last tenth. Reported
+are the root mean square error of the logits, and, if the checkpoint has a ``golden.json``, how
+many of its greedy tokens the machine gives where the two best logits are further apart than 0.05.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from dfx_rtl.compiler import compile
+from dfx_rtl.config import load_config
+from dfx_rtl.gpt2 import Checkpoint, Reference, Tokenizer
+from dfx_rtl.model import Machine
+
+NEAR_TIE = 0.05
+
+
+def logit_error(machine, reference, ids, window):
+    """(root mean square, largest) error of the logits, and the share of equal arg max."""
+    squares, largest, equal = 0.0, 0.0, 0
+    for start in range(0, len(ids), window):
+        part = ids[start:start + window]
+        found, truth = machine.score(part), reference.logits(part)
+        error = found.astype(np.float64) - truth
+        squares += (error**2).sum()
+        largest = max(largest, np.abs(error).max())
+        equal += (found.argmax(axis=1) == truth.argmax(axis=1)).sum()
+    count = len(ids) * reference.config.vocabulary
+    return np.sqrt(squares / count), largest, equal / len(ids)
+
+
+def greedy_agreement(machine, prompts):
+    """(equal, compared): greedy tokens after the same text, near ties left out."""
+    equal = compared = 0
+    for entry in prompts:
+        ids, gaps = entry["greedy_ids"], entry["top2_gap"]
+        # The text is the golden one, so that one difference does not make all that follow differ.
+        text = entry["prompt_ids"] + ids
+        best = machine.score(text).argmax(axis=1)[len(entry["prompt_ids"]) - 1:]
+        for found, token, gap in zip(best, ids, gaps, strict=False):
+            if gap > NEAR_TIE:
+                compared += 1
+                equal += int(found == token)
+    return equal, compared
+
+
+def main(arguments=None):
+    """Run the command; returns its exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--text", type=Path, required=True)
+    parser.add_argument("--tokens", type=int, default=512)
+    parser.add_argument("--config", default="u280", help="the figures are the same on every one")
+    options = parser.parse_args(arguments)
+    checkpoint = Checkpoint.load(options.checkpoint)
+    machine = Machine(compile(checkpoint, load_config(options.config), logits=True))
+    text = options.text.read_text(encoding="utf-8")
+    # Encoding is not linear in the length; this many characters are enough for the tokens.
+    ids = Tokenizer.load(options.checkpoint).encode(
+        text[len(text) * 9 // 10:][:16 * options.tokens])[:options.tokens]
+    begin = time.monotonic()
+    error, largest, equal = logit_error(machine, Reference(checkpoint), ids,
+                                        checkpoint.config.positions)
+    print(f"{len(ids)} tokens: rms logit error {error:.5f}, largest {largest:.4f}, "
+          f"arg max equal {100 * equal:.1f} %, {(time.monotonic() - begin) / len(ids):.4f} s a "
+          f"token, overflow {machine.flags.overflow}, invalid {machine.flags.invalid}")
+    golden = options.checkpoint / "golden.json"
+    if golden.exists():
+        equal, compared = greedy_agreement(machine, json.loads(golden.read_text()))
+        print(f"greedy: {equal} of {compared} tokens with a gap above {NEAR_TIE} agree")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

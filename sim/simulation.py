@@ -1,0 +1,133 @@
+"""A compiled model on a simulated core: memories filled, engine chosen, driver at work."""
+
+import time
+from dataclasses import dataclass, field
+
+from dfx_rtl.host.driver import Driver
+
+from .engines.amaranth import AmaranthEngine
+from .memory.storage import Storage
+from .memory.timing import Timing
+from .system import System
+
+__all__ = ["ENGINES", "Result", "Simulation"]
+
+ENGINES = {"amaranth": AmaranthEngine}
+
+
+@dataclass
+class Result:
+    """What a run gave.
+
+    Attributes
+    ----------
+    tokens : list of int
+        Generated ids.
+    token_cycles : list of int
+        Kernel cycle at which each was known.
+    counters : dict
+        The core's performance counters, in cycles.
+    overflow, invalid : bool
+        The sticky flags of the arithmetic.
+    cycles : int
+        Cycles from the start of the run to its end.
+    seconds : float
+        Wall time of the simulation.
+    """
+
+    tokens: list = field(default_factory=list)
+    token_cycles: list = field(default_factory=list)
+    counters: dict = field(default_factory=dict)
+    overflow: bool = False
+    invalid: bool = False
+    cycles: int = 0
+    seconds: float = 0.0
+
+
+class Simulation:
+    """A core with a compiled model in its memories, ready to run.
+
+    Parameters
+    ----------
+    compiled : CompiledModel
+        Program and images.
+    engine : str
+        One of :data:`ENGINES`.
+    stalls : int
+        Probability, in 1/256, that a memory withholds a handshake in a cycle.
+    seed : int
+        Of the stalls.
+    hbm_timing, ddr_timing : Timing or None
+        Timing of the memories; None is that of the card.
+    """
+
+    def __init__(self, compiled, engine="amaranth", *, stalls=0, seed=1, hbm_timing=None,
+                 ddr_timing=None):
+        self.compiled = compiled
+        config = compiled.config
+        self.system = System(config)
+        hbm_timing = hbm_timing or Timing.hbm()
+        ddr_timing = ddr_timing or Timing.ddr(200)
+        beat_bytes = config.axi_bits // 8
+        self.hbm = [Storage(config.channel_bytes, beat_bytes, compiled.hbm[channel])
+                    for channel in range(config.channels)]
+        # What no run has written must not be mistaken for a value.
+        for first, count in compiled.caches:
+            for storage in self.hbm:
+                storage.fill(first * config.word_bytes, (first + count) * config.word_bytes)
+        self.ddr = Storage(config.ddr_bytes, config.ddr_bytes_per_beat, compiled.ddr)
+        self.engine = ENGINES[engine](
+            self.system, self.hbm, self.ddr,
+            hbm_timing.replace(stall_threshold=stalls, seed=seed),
+            ddr_timing.replace(stall_threshold=stalls, seed=seed + 1000))
+
+    def generate(self, prompt, output_count, *, on_token=None, on_wait=None, watchdog=1 << 16,
+                 faults=None, **engine_options):
+        """Run a prompt to its end.
+
+        Parameters
+        ----------
+        prompt : list of int
+            Token ids.
+        output_count : int
+            Tokens to generate.
+        on_token : callable or None
+            Called with each generated id.
+        on_wait : callable or None
+            Called now and then with the number of cycles so far.
+        watchdog : int
+            Cycles without progress that are an error.
+        faults, engine_options
+            As of the engine's ``run``.
+
+        Returns
+        -------
+        Result
+
+        Raises
+        ------
+        CoreError
+            If the core stopped with an error.
+        """
+        result = Result()
+        parameters = self.compiled.run
+
+        def observer(kind, write):
+            if kind == "token":
+                result.token_cycles.append(write["cycle"])
+
+        async def host(bus):
+            driver = Driver(bus)
+            await driver.identify()
+            await driver.configure(parameters, watchdog=watchdog)
+            result.tokens = await driver.run(parameters, prompt, output_count, on_token)
+            status = await driver.status()
+            result.overflow, result.invalid = status.overflow, status.invalid
+            result.counters = await driver.counters()
+            result.cycles = result.counters["CYCLES"]
+
+        self.engine.observe(observer)
+        started = time.perf_counter()
+        self.engine.run(host, on_wait=on_wait, faults=faults, **engine_options)
+        result.seconds = time.perf_counter() - started
+        return result

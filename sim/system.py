@@ -1,0 +1,113 @@
+"""A core with its memories: what both engines simulate."""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from dfx_rtl.bus.axi import AxiLiteSignature
+from dfx_rtl.core import Core, TraceSignature
+from dfx_rtl.dma.requests import ddr_signature, hbm_signature
+from dfx_rtl.host.registers import REGISTERS
+
+from .memory.channel import MemoryPort
+from .memory.checker import AxiLiteChecker, Violation
+from .memory.storage import StorageHub
+from .memory.timing import FaultLayout, TimingLayout
+
+__all__ = ["EventLayout", "System", "TRACE"]
+
+#: The kinds of writes that the trace holds.
+TRACE = ("vector", "scalar", "store", "logits", "token")
+
+#: A bit for each kind, and one for a broken rule of a bus.
+EventLayout = data.StructLayout({**dict.fromkeys(TRACE, 1), "violated": 1})
+
+
+class System(wiring.Component):
+    """One core, a memory port for each HBM channel and one for DDR, and a checker on every bus.
+
+    The bytes of the memories are not here: an engine serves them at the two hubs.
+
+    Parameters
+    ----------
+    config : CoreConfig
+        The core's parameters.
+
+    Members
+    -------
+    host, interrupt
+        As of the core.
+    events : Out(EventLayout)
+        What happened in the cycle before; all 0 in most cycles.
+    trace : Out(TraceSignature)
+        The core's, a cycle later; a member keeps its value until the next event of its kind.
+    hbm_timing, ddr_timing : In(TimingLayout)
+        Timing of the memories, constant during a run; the seeds of the channels differ by their
+        number.
+    hbm_faults, ddr_fault : In(FaultLayout)
+        Faults, a channel each.
+    violations : Out(array of Violation)
+        The first broken rule of each HBM channel, of DDR and of the host's bus.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        self._hbm = [MemoryPort(hbm_signature(config), config.channel_bytes, constant_rready=True)
+                     for _ in range(config.channels)]
+        self._ddr = MemoryPort(ddr_signature(config), config.ddr_bytes)
+        self.hbm_hub = StorageHub([port.storage for port in self._hbm])
+        self.ddr_hub = StorageHub([self._ddr.storage])
+        super().__init__({
+            "host": In(AxiLiteSignature(REGISTERS.address_width)),
+            "interrupt": Out(1),
+            "trace": Out(TraceSignature(config)),
+            "events": Out(EventLayout),
+            "hbm_timing": In(TimingLayout),
+            "ddr_timing": In(TimingLayout),
+            "hbm_faults": In(data.ArrayLayout(FaultLayout, config.channels)),
+            "ddr_fault": In(FaultLayout),
+            "violations": Out(data.ArrayLayout(Violation, config.channels + 2)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        in_hbm = DomainRenamer("hbm")
+        m.domains.sync = ClockDomain()
+        m.domains.hbm = ClockDomain()
+        m.submodules.core = core = Core(self.config)
+        m.submodules.ddr = ddr = self._ddr
+        m.submodules.hbm_hub = in_hbm(self.hbm_hub)
+        m.submodules.ddr_hub = self.ddr_hub
+        m.submodules.host_checker = checker = AxiLiteChecker(core.host)
+
+        connect(m, flipped(self.host), core.host)
+        connect(m, core.ddr, ddr.bus)
+        m.d.comb += [
+            self.interrupt.eq(core.interrupt),
+            ddr.timing.eq(self.ddr_timing),
+            ddr.fault.eq(self.ddr_fault),
+        ]
+        # One core: the ring is a loop.
+        connect(m, core.send, core.receive)
+        for channel, port in enumerate(self._hbm):
+            m.submodules[f"hbm{channel}"] = in_hbm(port)
+            connect(m, core.hbm[channel], port.bus)
+            m.d.comb += [
+                port.timing.eq(self.hbm_timing),
+                port.timing.seed.eq(self.hbm_timing.seed + channel),
+                port.fault.eq(self.hbm_faults[channel]),
+                self.violations[channel].eq(port.violation),
+            ]
+        m.d.comb += [
+            self.violations[self.config.channels].eq(ddr.violation),
+            self.violations[self.config.channels + 1].eq(checker.violation),
+        ]
+
+        # A register behind the trace: an engine looks once a cycle, after the edge, at few bits.
+        violated = self.violations.as_value().any()
+        m.d.sync += self.events.eq(Cat(
+            *(getattr(core.trace, f"{name}_stb") for name in TRACE), violated))
+        for name in TRACE:
+            with m.If(getattr(core.trace, f"{name}_stb")):
+                m.d.sync += getattr(self.trace, name).eq(getattr(core.trace, name))
+        return m
