@@ -62,6 +62,11 @@ class Core(wiring.Component):
     config : CoreConfig
         The core's parameters.
 
+    Attributes
+    ----------
+    units : dict
+        The units by name.
+
     Members
     -------
     host : In(AxiLiteSignature)
@@ -80,6 +85,16 @@ class Core(wiring.Component):
 
     def __init__(self, config):
         self._config = config
+        self.units = {
+            "control": ControlUnit(config),
+            "mpu": MatrixProcessingUnit(config),
+            "vpu": VectorProcessingUnit(config),
+            "dma": DirectMemoryAccess(config),
+            "router": Router(config),
+            "vector_registers": VectorRegisterFile(config.vector_chunks, config.tile,
+                                                   readers=6, writers=4),
+            "scalar_registers": ScalarRegisterFile(config.scalars, readers=2, writers=2),
+        }
         super().__init__({
             "host": In(AxiLiteSignature(REGISTERS.address_width)),
             "interrupt": Out(1),
@@ -93,19 +108,10 @@ class Core(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self._config
-        m.submodules.control = control = ControlUnit(config)
+        control, mpu, vpu, dma, router, vectors, scalars = self.units.values()
         clear = ResetInserter(control.clear)
-        mpu = MatrixProcessingUnit(config)
-        vpu = VectorProcessingUnit(config)
-        router = Router(config)
-        m.submodules.mpu = clear(mpu)
-        m.submodules.vpu = clear(vpu)
-        m.submodules.router = clear(router)
-        m.submodules.dma = dma = DirectMemoryAccess(config)
-        m.submodules.vector_registers = vectors = VectorRegisterFile(
-            config.vector_chunks, config.tile, readers=6, writers=4)
-        m.submodules.scalar_registers = scalars = ScalarRegisterFile(
-            config.scalars, readers=2, writers=2)
+        for name, unit in self.units.items():
+            m.submodules[name] = clear(unit) if name in ("mpu", "vpu", "router") else unit
 
         # Outside.
         connect(m, flipped(self.host), control.host)

@@ -52,6 +52,7 @@ class System(wiring.Component):
 
     def __init__(self, config):
         self.config = config
+        self.core = Core(config)
         self._hbm = [MemoryPort(hbm_signature(config), config.channel_bytes, constant_rready=True)
                      for _ in range(config.channels)]
         self._ddr = MemoryPort(ddr_signature(config), config.ddr_bytes)
@@ -74,7 +75,7 @@ class System(wiring.Component):
         in_hbm = DomainRenamer("hbm")
         m.domains.sync = ClockDomain()
         m.domains.hbm = ClockDomain()
-        m.submodules.core = core = Core(self.config)
+        m.submodules.core = core = self.core
         m.submodules.ddr = ddr = self._ddr
         m.submodules.hbm_hub = in_hbm(self.hbm_hub)
         m.submodules.ddr_hub = self.ddr_hub
@@ -111,3 +112,14 @@ class System(wiring.Component):
             with m.If(getattr(core.trace, f"{name}_stb")):
                 m.d.sync += getattr(self.trace, name).eq(getattr(core.trace, name))
         return m
+
+    def waves(self):
+        """Signals for a waveform viewer, by the units of the block diagram."""
+        ports = self.core.units
+        return {
+            "host": [self.interrupt, self.host],
+            **{name: [getattr(unit, member) for member in sorted(unit.signature.members)]
+               for name, unit in ports.items()},
+            "hbm": [self.core.hbm],
+            "ddr": [self.core.ddr],
+        }

@@ -115,7 +115,8 @@ class Fp32Adder(wiring.Component):
             differ.eq(a.sign ^ b.sign ^ self.subtract),
             invalid.eq(Mux(self.skip, is_nan(a),
                            is_nan(a) | is_nan(b)
-                           | (is_infinity(a) & is_infinity(b) & (a.sign ^ b.sign ^ self.subtract)))),
+                           | (is_infinity(a) & is_infinity(b)
+                              & (a.sign ^ b.sign ^ self.subtract)))),
         ]
 
         # The larger magnitude and the smaller, and the sign of the larger.

@@ -131,7 +131,8 @@ class Fp32Multiplier(wiring.Component):
         sign = a.sign ^ b.sign
         with m.If(self.stb):
             m.d.sync += [
-                s1_product.eq(Cat(a.fraction, a.exponent.any()) * Cat(b.fraction, b.exponent.any())),
+                s1_product.eq(Cat(a.fraction, a.exponent.any())
+                              * Cat(b.fraction, b.exponent.any())),
                 s1_shift.eq(left + _ROOM),
                 s1_exponent.eq(Mux(exponent > left, exponent - left - 1, 0)),
                 s1_special.eq(self.skip | invalid | infinite | zero),

@@ -10,9 +10,10 @@ It counts units of the last place of the piece's smallest result, with ``GUARD``
 a half for the rounding is in the constant. Where it reaches 2048 units, the result is in the
 next binade and is rounded one place higher.
 
-The search is exact: each result that is wanted gives the interval of integers in which the line must
-be at its input. For each of some slopes near that of a least-squares fit, the constants that meet
-every interval are themselves an interval; if none is left for any slope, the pieces are halved.
+The search is exact: each result that is wanted gives the interval of integers in which the line
+must be at its input. For each of some slopes near that of a least-squares fit, the constants that
+meet every interval are themselves an interval; if none is left for any slope, the pieces are
+halved.
 A piece of a single input always has its constant.
 """
 
@@ -33,9 +34,9 @@ FUNCTIONS = {
 }
 
 #: Bits of a line below the unit in the last place.
-GUARD = 11
+GUARD = 9
 #: Bits of an input that choose a region: sign, exponent, and the highest of the fraction.
-REGION_BITS = 8
+REGION_BITS = 9
 #: Bits of a constant: a line is less than 4096 units.
 CONSTANT_WIDTH = 12 + GUARD
 

@@ -74,6 +74,8 @@ class CompiledModel:
     ddr : numpy array of uint8
         What DDR holds from address 0 on; the buffers for tokens and logits lie behind it.
     run : RunParameters
+    shape : Shape or None
+        The model's sizes; None if the program is not a model's.
     """
 
     config: CoreConfig
@@ -83,6 +85,7 @@ class CompiledModel:
     hbm: np.ndarray = field(repr=False)
     ddr: np.ndarray = field(repr=False)
     run: RunParameters
+    shape: Shape | None = None
 
     @property
     def words(self):
@@ -156,7 +159,7 @@ def compile(checkpoint, config, *, logits=False, positions=None, directory=None,
     fill_ddr(ddr, checkpoint, shape, layout, instructions)
     return CompiledModel(
         config=config, instructions=tuple(instructions), layout=layout, registers=registers,
-        hbm=hbm, ddr=ddr,
+        hbm=hbm, ddr=ddr, shape=shape,
         run=RunParameters(
             program_base=layout["program"].start, program_length=len(instructions),
             token_base=layout["prompt"].start, output_base=layout["output"].start,
@@ -194,9 +197,9 @@ def compile_copy(compiled, *, parts=1):
     if not isinstance(parts, int) or parts < 1:
         raise CompileError(f"parts must be a positive integer, not {parts!r}")
     program = Region("program", 0, config.instructions * INSTRUCTION_BYTES, "program")
-    alignment = max(config.chunk_bytes, config.ddr_bytes_per_beat)
-    base = -(-program.end // alignment) * alignment
-    instructions, regions, address = [], [program], base
+    alignment = config.chunk_bytes
+    address = -(-program.end // alignment) * alignment
+    instructions, regions = [], [program]
     for start, count in _weight_runs(compiled):
         step = -(-count // parts)
         for first in range(0, count, step):

@@ -165,12 +165,10 @@ def plan_layout(shape, *, logits):
     product = shape.head_product
     fixed = (Region(product.name, layers_end, product.tiles, "weights"),)
 
-    # Chunks and beats are powers of two; a multiple of both is aligned to both.
-    alignment = max(config.chunk_bytes, config.ddr_bytes_per_beat, INSTRUCTION_BYTES)
-    ddr = _Map(alignment)
+    # A chunk is whole beats. Vectors are whole chunks, so that neighbours load as one.
+    ddr = _Map(config.chunk_bytes)
     ddr.add("program", config.instructions * INSTRUCTION_BYTES, "program")
-    vector_bytes = sum(chunks for _, chunks in shape.layer_vectors) * config.chunk_bytes
-    vector_stride = -(-vector_bytes // alignment) * alignment
+    vector_stride = sum(chunks for _, chunks in shape.layer_vectors) * config.chunk_bytes
     for number in range(model.layers):
         ddr.add(f"vectors.{number}", vector_stride, "constant")
     # Behind the last layer its successor's vectors are loaded: layer 0's, for the next token.
@@ -201,8 +199,8 @@ def plan_layout(shape, *, logits):
 
 
 def logits_stride(shape):
-    """Bytes of DDR from one position's logits to the next: whole groups, chunks and beats."""
+    """Bytes of DDR from one position's logits to the next: whole groups and chunks."""
     config = shape.config
-    alignment = max(config.chunk_bytes, config.ddr_bytes_per_beat, config.lanes * LOGIT_BYTES)
+    alignment = max(config.chunk_bytes, config.lanes * LOGIT_BYTES)
     size = config.groups(shape.model.vocabulary) * config.lanes * LOGIT_BYTES
     return -(-size // alignment) * alignment

@@ -178,15 +178,10 @@ def _heads(pair):
     return range(first, first + count)
 
 
-def _rows(a, prefix, head):
-    """Which of the rotating registers a head uses."""
-    return head % sum(name.startswith(f"{prefix}.") for name in a.registers.vectors)
-
-
 def _scores(a, head):
     """Scores of one head, and their softmax without the division."""
     shape, chunk, scalar = a.shape, a.registers.chunk, a.registers.scalar
-    row, softmax = _rows(a, "scores", head), _rows(a, "softmax", head)
+    row, softmax = a.registers.row("scores", head), a.registers.row("softmax", head)
     a.add(Opcode.MASKED_MM, destination=chunk(f"scores.{row}"),
           source=chunk("query") + head * shape.head_chunks, rows=a.model.head_dim,
           columns_from_position=1, block=1, tile=a.layout[f"attn.key.cache.{head}"].start,
@@ -209,7 +204,7 @@ def _store_values(a):
 def _context(a, head):
     """Score x V of one head, divided by the sum on its way out."""
     shape, chunk = a.shape, a.registers.chunk
-    row = _rows(a, "softmax", head)
+    row = a.registers.row("softmax", head)
     for split in shape.value_splits:
         a.add(Opcode.MM, source=chunk(f"softmax.{row}"), rows_from_position=1,
               destination=chunk("context") + head * shape.head_chunks

@@ -73,6 +73,10 @@ class RegisterMap:
         """The number of a scalar."""
         return self.scalars[name].first
 
+    def row(self, name, head):
+        """Which of the vectors ``name.0``, ``name.1`` and so on a head uses: they take turns."""
+        return head % sum(f"{name}.{row}" in self.vectors for row in range(len(self.vectors)))
+
     @property
     def chunks_used(self):
         """Chunks allocated."""

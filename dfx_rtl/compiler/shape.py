@@ -182,6 +182,25 @@ class Shape:
         """The LM head: the transposed token embedding."""
         return self._product("lm_head", self.model.emb, self.model.vocabulary)
 
+    def useful_tiles(self, position, *, head=True):
+        """Tiles that hold an operand that a valid result of this position needs: the roof.
+
+        Parameters
+        ----------
+        position : int
+            Counted from 0.
+        head : bool
+            Whether the LM head is executed, as it is for every generated token.
+        """
+        config, model = self.config, self.model
+        emb_groups, chunks, length = config.groups(model.emb), self.emb_chunks, position + 1
+        layer = (3 * chunks * model.heads * self.head_groups
+                 + self.heads_chunks * emb_groups
+                 + chunks * config.groups(model.inner) + self.inner_chunks * emb_groups
+                 + model.heads * (config.groups(length) * self.head_chunks
+                                  + config.chunks(length) * self.head_groups))
+        return model.layers * layer + (self.head_product.tiles if head else 0)
+
     def _product(self, name, rows, columns):
         return Product(name, rows, columns, block_of(columns, self.config),
                        product_tiles(rows, columns, self.config))

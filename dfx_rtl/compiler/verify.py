@@ -41,9 +41,8 @@ def _check_flow(instructions):
     flow = [entry.opcode for entry in instructions if entry.format_name == "flow"]
     if tuple(flow) != _FLOW or instructions[-1].opcode != Opcode.END:
         raise CompileError(
-            f"the program's flow must be {', '.join(opcode.name for opcode in _FLOW)}, not "
-            f"{', '.join(opcode.name for opcode in flow) or 'nothing'}"
-            f"{'' if not flow or instructions[-1].opcode == Opcode.END else ', then more'}")
+            f"the program's flow must be {', '.join(opcode.name for opcode in _FLOW)}, the last "
+            f"instruction, not {', '.join(opcode.name for opcode in flow) or 'nothing'}")
 
 
 class _Checker:
@@ -138,7 +137,7 @@ class _Checker:
             if not getattr(instruction, field):
                 fail(field, "must be at least 1, not 0")
         if not store:
-            alignment = max(config.chunk_bytes, config.ddr_bytes_per_beat)
+            alignment = config.chunk_bytes
             for field in ("address", "stride"):
                 if getattr(instruction, field) % alignment:
                     fail(field, f"must be a multiple of {alignment}, "

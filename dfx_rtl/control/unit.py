@@ -105,6 +105,7 @@ class ControlUnit(wiring.Component):
         clear = ResetInserter(controller.clear)
         m.submodules.controller = controller
         m.submodules.registers = registers = AxiLiteRegisters(REGISTERS)
+        connect(m, flipped(self.host), registers.bus)
         m.submodules.instructions = instructions = memory.Memory(
             shape=INSTRUCTION_BITS, depth=config.instructions, init=[])
         dispatch, ahead = Sequencer(config.instructions), Sequencer(config.instructions)

@@ -1,7 +1,7 @@
 """The DDR port: an AXI4 manager that several readers and writers share."""
 
 from amaranth import *
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
@@ -14,6 +14,8 @@ __all__ = ["DdrPort"]
 # crosses 4 KiB at any width up to 2048 bits.
 _BURST = 16
 _OUTSTANDING = 16
+# Beats whose data may follow their address.
+_WRITES = 8
 
 
 class DdrPort(wiring.Component):
@@ -162,55 +164,39 @@ class DdrPort(wiring.Component):
         bus = self.bus
         size = bus.signature.size
 
-        # A beat stays here until the bus has taken both its address and its data.
-        head = Signal(data.StructLayout({
-            "address": bus.signature.address_width - size,
-            "data": self._config.ddr_bits,
-            "strobe": self._config.ddr_bits // 8,
-        }), reset_less=True)
-        head_valid = Signal()
-        address_sent = Signal()
-        data_sent = Signal()
-        address_done = Signal()
-        data_done = Signal()
-        done = Signal()
-        accept = Signal()
-        first = Signal(len(self.writes))
+        # The address and its data become valid together; then addresses may run ahead.
+        aw_valid = Signal()
+        aw_address = Signal(bus.signature.address_width - size, reset_less=True)
+        m.submodules.beat_fifo = beats = fifo.SyncFIFO(
+            width=self._config.ddr_bits + self._config.ddr_bits // 8, depth=_WRITES)
         valids = Signal(len(self.writes))
+        first = Signal(len(self.writes))
+        accept = Signal()
         m.d.comb += [
-            bus.awvalid.eq(head_valid & ~address_sent),
-            bus.awaddr.eq(head.address << size),
-            bus.awsize.eq(size),
-            bus.awburst.eq(Burst.INCR),
-            bus.wvalid.eq(head_valid & ~data_sent),
-            bus.wdata.eq(head.data),
-            bus.wstrb.eq(head.strobe),
-            bus.wlast.eq(1),
-            bus.bready.eq(1),
-            address_done.eq(address_sent | bus.awready),
-            data_done.eq(data_sent | bus.wready),
-            done.eq(head_valid & address_done & data_done),
             valids.eq(Cat(request.valid for request in self.writes)),
             first.eq(valids & (~valids + 1)),
-            accept.eq(valids.any() & ~self.stop & (~head_valid | done)),
+            accept.eq(valids.any() & ~self.stop & beats.w_rdy & (~aw_valid | bus.awready)),
+            beats.w_en.eq(accept),
+            bus.awvalid.eq(aw_valid),
+            bus.awaddr.eq(aw_address << size),
+            bus.awsize.eq(size),
+            bus.awburst.eq(Burst.INCR),
+            bus.wvalid.eq(beats.r_rdy),
+            Cat(bus.wdata, bus.wstrb).eq(beats.r_data),
+            bus.wlast.eq(1),
+            beats.r_en.eq(bus.wready),
+            bus.bready.eq(1),
         ]
+        for index, request in enumerate(self.writes):
+            m.d.comb += request.ready.eq(accept & first[index])
+            with m.If(first[index]):
+                m.d.comb += beats.w_data.eq(Cat(request.payload.data, request.payload.strobe))
+                with m.If(accept):
+                    m.d.sync += aw_address.eq(request.payload.address >> size)
         with m.If(accept):
-            m.d.sync += head_valid.eq(1)
-            for index, request in enumerate(self.writes):
-                m.d.comb += request.ready.eq(first[index])
-                with m.If(first[index]):
-                    m.d.sync += [
-                        head.address.eq(request.payload.address >> size),
-                        head.data.eq(request.payload.data),
-                        head.strobe.eq(request.payload.strobe),
-                    ]
-        with m.Elif(done):
-            m.d.sync += head_valid.eq(0)
-        with m.If(head_valid):
-            m.d.sync += [
-                address_sent.eq(address_done & ~done),
-                data_sent.eq(data_done & ~done),
-            ]
+            m.d.sync += aw_valid.eq(1)
+        with m.Elif(aw_valid & bus.awready):
+            m.d.sync += aw_valid.eq(0)
 
         pending_count = Signal(16)
         with m.If(accept != bus.bvalid):

@@ -5,13 +5,23 @@ from amaranth.lib import data
 from ..arith.formats import Fp32
 from ..isa import CHUNK, LENGTH, SCALAR, TAG
 
-__all__ = ["LogitsLayout", "OUTPUT_FIELDS", "OutputCommand", "OutputGroup", "TokenLayout"]
+__all__ = ["LogitsLayout", "OUTPUT_FIELDS", "OutputCommand", "OutputGroup", "Target",
+           "TokenLayout"]
 
 #: The fields of a matrix instruction that the output pass needs, with their widths.
 OUTPUT_FIELDS = {
     "write": 1, "scale_enable": 1, "bias_enable": 1, "residual_enable": 1, "gelu": 1, "mask": 1,
     "maximum_enable": 1, "maximum": SCALAR, "arg_max": 1, "logits": 1,
 }
+
+
+def Target(accumulators):
+    """Where the sums of a tile go.
+
+    ``index`` is the accumulator, of each lane. ``load``: the sums start there. ``complete``: with
+    them the accumulator holds a result.
+    """
+    return data.StructLayout({"index": range(accumulators), "load": 1, "complete": 1})
 
 
 def OutputCommand(lanes):

@@ -8,6 +8,7 @@ from ..arith.checks import check_positive
 from ..arith.exact import DotProduct
 from ..arith.formats import EXACT_WIDTH, ExactSum
 from ..registers.ports import ChunkLayout
+from .layouts import Target
 
 __all__ = ["MatrixFunctionUnit"]
 
@@ -36,7 +37,7 @@ class MatrixFunctionUnit(wiring.Component):
 
     Members
     -------
-    stb, x, operands, accumulator, load, complete : In
+    stb, x, operands, target : In
         A tile, as :class:`OperandCollector` gives it.
     results : Out(stream)
         Complete sums, one group a transfer.
@@ -55,13 +56,11 @@ class MatrixFunctionUnit(wiring.Component):
         self._dot_product = DotProduct(tile, lanes)
         self._sums = data.ArrayLayout(ExactSum(), lanes)
         super().__init__({
-            "stb":         In(1),
-            "x":           In(ChunkLayout(tile)),
-            "operands":    In(data.ArrayLayout(ChunkLayout(tile), lanes)),
-            "accumulator": In(range(accumulators)),
-            "load":        In(1),
-            "complete":    In(1),
-            "results":     Out(stream.Signature(self._sums)),
+            "stb":      In(1),
+            "x":        In(ChunkLayout(tile)),
+            "operands": In(data.ArrayLayout(ChunkLayout(tile), lanes)),
+            "target":   In(Target(accumulators)),
+            "results":  Out(stream.Signature(self._sums)),
         })
 
     @property
@@ -79,28 +78,27 @@ class MatrixFunctionUnit(wiring.Component):
         drain = storage.read_port(domain="comb")
 
         # What belongs to a tile waits here while its products are added up.
-        context = Cat(self.accumulator, self.load, self.complete)
-        waiting = Signal(len(context) * dot_product.latency, reset_less=True)
-        arriving = waiting[-len(context):]
-        index, load, complete = (arriving[:-2], arriving[-2], arriving[-1])
-        m.d.sync += waiting.eq(Cat(context, waiting))
+        waiting = Signal(data.ArrayLayout(self.target.shape(), dot_product.latency),
+                         reset_less=True)
+        target = waiting[dot_product.latency - 1]
+        m.d.sync += waiting.eq(Cat(self.target, waiting))
         m.d.comb += [
             dot_product.stb.eq(self.stb),
             dot_product.x.eq(self.x),
             dot_product.weights.eq(self.operands),
-            old.addr.eq(index),
-            new.addr.eq(index),
+            old.addr.eq(target.index),
+            new.addr.eq(target.index),
             new.en.eq(dot_product.done),
         ]
         with m.If(dot_product.done):
-            m.d.comb += new.data.eq(Mux(load, dot_product.sums, Cat(
+            m.d.comb += new.data.eq(Mux(target.load, dot_product.sums, Cat(
                 self._add(a, b) for a, b in zip(old.data, dot_product.sums))))
 
         completed_count = Signal(range(self._accumulators + 1))
         completes = Signal()
         taken = Signal()
         m.d.comb += [
-            completes.eq(dot_product.done & complete),
+            completes.eq(dot_product.done & target.complete),
             self.results.valid.eq(completed_count != 0),
             taken.eq(self.results.valid & self.results.ready),
         ]

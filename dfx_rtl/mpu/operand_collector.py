@@ -11,7 +11,7 @@ from ..control.commands import MatrixCommand
 from ..isa import CHUNK, LENGTH
 from ..registers.ports import ChunkLayout, VectorReadSignature
 from .activity import Activity
-from .layouts import OUTPUT_FIELDS, OutputCommand
+from .layouts import OUTPUT_FIELDS, OutputCommand, Target
 
 __all__ = ["OperandCollector"]
 
@@ -61,8 +61,8 @@ class OperandCollector(wiring.Component):
         The members below are valid.
     x, operands : Out
         The input chunk, and the weights as a column of ``tile`` values for each lane.
-    accumulator, load, complete : Out
-        Where the sums go; whether they start there; whether they are then complete.
+    target : Out
+        Where the sums go: see :func:`Target`.
     activity : Out(Activity)
         What happens in this cycle. If several things are missing the one named first in
         ACCUMULATORS, OPERAND, WEIGHTS counts.
@@ -81,18 +81,16 @@ class OperandCollector(wiring.Component):
         self._lanes = lanes
         self._accumulators = accumulators
         super().__init__({
-            "commands":    In(stream.Signature(MatrixCommand)),
-            "weights":     In(stream.Signature(data.ArrayLayout(Fp16, tile * lanes))),
-            "operand":     Out(VectorReadSignature(tile)),
-            "outputs":     Out(stream.Signature(OutputCommand(lanes))),
-            "released":    In(1),
-            "stb":         Out(1),
-            "x":           Out(ChunkLayout(tile)),
-            "operands":    Out(data.ArrayLayout(ChunkLayout(tile), lanes)),
-            "accumulator": Out(range(accumulators)),
-            "load":        Out(1),
-            "complete":    Out(1),
-            "activity":    Out(Activity),
+            "commands": In(stream.Signature(MatrixCommand)),
+            "weights":  In(stream.Signature(data.ArrayLayout(Fp16, tile * lanes))),
+            "operand":  Out(VectorReadSignature(tile)),
+            "outputs":  Out(stream.Signature(OutputCommand(lanes))),
+            "released": In(1),
+            "stb":      Out(1),
+            "x":        Out(ChunkLayout(tile)),
+            "operands": Out(data.ArrayLayout(ChunkLayout(tile), lanes)),
+            "target":   Out(Target(accumulators)),
+            "activity": Out(Activity),
         })
 
     def elaborate(self, platform):
@@ -207,9 +205,9 @@ class OperandCollector(wiring.Component):
                              output.lanes_tail)
         with m.If(issue):
             m.d.sync += [
-                self.accumulator.eq(accumulator),
-                self.load.eq(allocates),
-                self.complete.eq(last & row_is_last),
+                self.target.index.eq(accumulator),
+                self.target.load.eq(allocates),
+                self.target.complete.eq(last & row_is_last),
             ]
         return m
 
@@ -268,8 +266,8 @@ class OperandCollector(wiring.Component):
         m.d.comb += [
             rows_valid.eq(Mux(row_is_last, rows_tail, ~0)),
             lanes_valid.eq(Mux(group_is_last, lanes_tail, ~0)),
-            row_mask.eq(Cat(bit.replicate(16) for bit in rows_valid)),
-            tile_mask.eq(Cat(row_mask & bit.replicate(16 * tile) for bit in lanes_valid)),
+            row_mask.eq(Cat(Mux(bit, C(0xFFFF, 16), 0) for bit in rows_valid)),
+            tile_mask.eq(Cat(Mux(bit, row_mask, 0) for bit in lanes_valid)),
         ]
 
         memory_order = Value.cast(self.weights.payload)
@@ -286,7 +284,7 @@ class OperandCollector(wiring.Component):
             with m.Else():
                 m.d.sync += operands.eq(memory_order & tile_mask)
         m.d.comb += [
-            s1_row_mask.eq(Cat(bit.replicate(16) for bit in s1_rows_valid)),
+            s1_row_mask.eq(Cat(Mux(bit, C(0xFFFF, 16), 0) for bit in s1_rows_valid)),
             self.operands.eq(operands),
             self.x.eq(Value.cast(self.operand.data) & s1_row_mask),
         ]

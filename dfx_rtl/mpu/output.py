@@ -1,20 +1,21 @@
 """The output function unit, SFU_M: from exact sums to chunks, maxima, logits and the token."""
 
 from amaranth import *
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..arith.checks import check_positive
 from ..arith.exact import ExactToFp32
-from ..arith.formats import ExactSum, Fp16, Fp32
+from ..arith.formats import ExactSum, Fp32
 from ..arith.fp32 import Fp32Adder, Fp32Multiplier, Fp32ToFp16, fp16_to_fp32
 from ..arith.functions import Fp16Function
 from ..registers.ports import (
     ScalarReadSignature, ScalarWriteSignature, VectorReadSignature, VectorWriteSignature,
 )
-from .chunk_reader import ChunkReader
 from .layouts import LogitsLayout, OutputCommand, OutputGroup, TokenLayout
+from .output_operand import OutputOperand
 from .output_sequencer import OutputSequencer
+from .queue import ShiftQueue
 from .reduce import ArgMax, RunningMaximum
 from .vectorizer import Vectorizer
 
@@ -22,7 +23,7 @@ __all__ = ["OutputFunctionUnit"]
 
 
 class OutputFunctionUnit(wiring.Component):
-    """The output pass: v = binary32 of the sum, times the scale, plus bias, plus residual, each
+    """The output pass of the instructions in a queue of ``depth``: v = binary32 of the sum, times the scale, plus bias, plus residual, each
     rounded; then h = binary16 of v; then GELU of h.
 
     Every group goes through every step; those that its instruction has not switched on pass it
@@ -33,8 +34,9 @@ class OutputFunctionUnit(wiring.Component):
 
     Latency: ``latency`` cycles from a transfer of ``sums`` to ``vector_write``,
     ``logits_latency`` + 1 to ``logits``, ``end_latency`` to ``scalar_write`` and ``retired``,
-    one more to ``token``. Throughput: a group a cycle; an instruction with bias or residual
-    leaves one cycle unused before its first group.
+    one more to ``token``. Throughput: a group a cycle, of logits ``logits_depth`` in as many
+    cycles and ``logits_latency`` + 2 more; an instruction with bias or residual leaves one cycle
+    unused before its first group.
 
     Source: DFX paper, section 5.3 (SFU_M).
 
@@ -76,7 +78,8 @@ class OutputFunctionUnit(wiring.Component):
         If ``lanes`` does not divide ``tile``.
     """
 
-    logits_depth = 16
+    depth = 16
+    logits_depth = 8
 
     def __init__(self, tile, lanes):
         check_positive("Tile of an output function unit", tile)
@@ -144,7 +147,9 @@ class OutputFunctionUnit(wiring.Component):
         m = Module()
         m.submodules.sequencer = sequencer = OutputSequencer(self._tile, self._lanes,
                                                              self.logits_depth)
-        connect(m, flipped(self.commands), sequencer.commands)
+        m.submodules.queue = queue = ShiftQueue(OutputCommand(self._lanes), self.depth)
+        connect(m, flipped(self.commands), queue.i)
+        connect(m, queue.o, sequencer.commands)
         connect(m, sequencer.scale, flipped(self.scale))
         m.d.comb += [
             sequencer.sums_available.eq(self.sums.valid),
@@ -194,7 +199,12 @@ class OutputFunctionUnit(wiring.Component):
         # The scale's data comes one cycle after its read, and stays for the last group's sake
         # until one cycle after the next command's read.
         group = stages[self.scale_latency]
-        scale = self._delay(m, "scale", self.scale.data, 1, self.scale_latency, strobes)
+        scale = self.scale.data
+        for number in range(1, self.scale_latency):
+            register = Signal(Fp32, name=f"s{number + 1}_scale", reset_less=True)
+            with m.If(strobes[number]):
+                m.d.sync += register.eq(scale)
+            scale = register
         m.d.comb += [
             multiplier.stb.eq(exact.done),
             multiplier.skip.eq(~group.scale_enable),
@@ -203,44 +213,28 @@ class OutputFunctionUnit(wiring.Component):
         ]
 
         before = multiplier
-        for name, port, adder, latency, available in (
-                ("bias", self.bias, bias_adder, self.bias_latency, sequencer.bias_available),
-                ("residual", self.residual, residual_adder, self.residual_latency,
-                 sequencer.residual_available)):
-            m.submodules[f"{name}_reader"] = reader = ChunkReader(self._tile, self._lanes)
-            connect(m, reader.read, flipped(port))
+        for name, adder, latency in (("bias", bias_adder, self.bias_latency),
+                                     ("residual", residual_adder, self.residual_latency)):
+            m.submodules[f"{name}_operand"] = operand = OutputOperand(self._tile, self._lanes,
+                                                                      latency)
+            connect(m, operand.read, flipped(getattr(self, name)))
             command = sequencer.commands.payload
             group = stages[latency]
-            operand = self._delay(m, name, reader.values, 0, latency, strobes,
-                                  [stage[f"{name}_enable"] for stage in stages])
             m.d.comb += [
-                reader.start.eq(sequencer.start),
-                reader.enable.eq(command[f"{name}_enable"] & ~command.empty),
-                reader.address.eq(command[name]),
-                reader.last_chunk.eq(command.last_group // (self._tile // self._lanes)),
-                reader.take.eq(sequencer.drain & sequencer.group[f"{name}_enable"]),
-                available.eq(reader.available),
+                operand.start.eq(sequencer.start),
+                operand.enable.eq(command[f"{name}_enable"] & ~command.empty),
+                operand.address.eq(command[name]),
+                operand.last_chunk.eq(command.last_group // (self._tile // self._lanes)),
+                operand.take.eq(sequencer.drain & sequencer.group[f"{name}_enable"]),
+                getattr(sequencer, f"{name}_available").eq(operand.available),
+                operand.lanes_valid.eq(group.lanes_valid),
                 adder.stb.eq(before.done),
                 adder.skip.eq(~group[f"{name}_enable"]),
                 adder.a.eq(before.result),
+                adder.b.eq(operand.values),
             ]
-            for lane in range(self._lanes):
-                gated = Signal(Fp16, name=f"{name}{lane}")
-                with m.If(group.lanes_valid[lane]):
-                    m.d.comb += gated.eq(operand[lane])
-                m.d.comb += adder.b[lane].eq(fp16_to_fp32(m, gated, f"{name}{lane}_binary32"))
             before = adder
         return before.result
-
-    def _delay(self, m, name, value, start, end, strobes, enables=None):
-        """``value`` of stage ``start``, as it is needed in stage ``end``."""
-        for number in range(start, end):
-            register = Signal.like(value, name=f"s{number + 1}_{name}", reset_less=True)
-            enable = strobes[number] if enables is None else strobes[number] & enables[number]
-            with m.If(enable):
-                m.d.sync += register.eq(value)
-            value = register
-        return value
 
     def _elaborate_token(self, m, sequencer, stages, strobes, values):
         m.submodules.arg_max = arg_max = self._arg_max
@@ -271,24 +265,19 @@ class OutputFunctionUnit(wiring.Component):
 
     def _elaborate_logits(self, m, sequencer, stages, strobes, values):
         layout = LogitsLayout(self._lanes)
-        m.submodules.logits_queue = queue = fifo.SyncFIFO(width=layout.size,
-                                                          depth=self.logits_depth)
+        m.submodules.logits_queue = queue = ShiftQueue(layout, self.logits_depth)
         group = stages[self.logits_latency]
-        entry = Signal(layout)
+        connect(m, queue.o, flipped(self.logits))
         m.d.comb += [
-            queue.w_en.eq(self._residual_adder.done & group.logits),
-            queue.w_data.eq(entry),
-            self.logits.valid.eq(queue.r_rdy),
-            self.logits.payload.eq(queue.r_data),
-            queue.r_en.eq(self.logits.ready),
-            sequencer.logits_taken.eq(queue.r_rdy & queue.r_en),
+            queue.i.valid.eq(self._residual_adder.done & group.logits),
+            sequencer.logits_taken.eq(queue.o.valid & queue.o.ready),
         ]
-        with m.If(queue.w_en):
+        with m.If(queue.i.valid):
             m.d.comb += [
-                entry.values.eq(values),
-                entry.group.eq(group.group),
-                entry.last.eq(group.last),
-                entry.tag.eq(group.tag),
+                queue.i.payload.values.eq(values),
+                queue.i.payload.group.eq(group.group),
+                queue.i.payload.last.eq(group.last),
+                queue.i.payload.tag.eq(group.tag),
             ]
 
     def _elaborate_binary16(self, m, stages, values):

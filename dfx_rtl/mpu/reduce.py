@@ -109,7 +109,7 @@ class RunningMaximum(wiring.Component):
                 bits = self.values[lane].as_value()
                 m.d.comb += item.first.eq(self.first)
                 with m.If(self.lanes_valid[lane]):
-                    m.d.comb += item.key.eq(Cat(bits[:15] ^ bits[15].replicate(15), ~bits[15]))
+                    m.d.comb += item.key.eq(Mux(bits[15], ~bits, bits | 1 << 15))
         best, done = _largest(m, self.stb, shape, items)
 
         running = Signal(16, reset_less=True)
@@ -117,7 +117,7 @@ class RunningMaximum(wiring.Component):
         m.d.comb += [
             self.done.eq(done),
             largest.eq(Mux(best.first | (best.key > running), best.key, running)),
-            self.maximum.eq(Cat(largest[:15] ^ (~largest[15]).replicate(15), ~largest[15])),
+            self.maximum.eq(Mux(largest[15], largest[:15], ~largest)),
         ]
         with m.If(done):
             m.d.sync += running.eq(largest)
@@ -207,7 +207,7 @@ class ArgMax(wiring.Component):
                     with m.If(bits == 1 << 31):
                         m.d.comb += [item.key.eq(1 << 31), item.negative_zero.eq(1)]
                     with m.Else():
-                        m.d.comb += item.key.eq(Cat(bits[:31] ^ bits[31].replicate(31), ~bits[31]))
+                        m.d.comb += item.key.eq(Mux(bits[31], ~bits, bits | 1 << 31))
         best, done = _largest(m, self.stb, shape, items)
 
         running = Signal(shape, reset_less=True)
@@ -220,8 +220,7 @@ class ArgMax(wiring.Component):
             self.done.eq(done),
             self.found.eq(key != 0),
             self.index.eq(largest.index),
-            self.value.eq(Cat(key[:31] ^ (~key[31]).replicate(31),
-                              ~key[31] | largest.negative_zero)),
+            self.value.eq(Mux(key[31], Cat(key[:31], largest.negative_zero), ~key)),
             self.invalid.eq(not_numbers.any()),
         ]
         with m.If(done):

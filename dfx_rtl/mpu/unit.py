@@ -1,7 +1,7 @@
 """The matrix processing unit."""
 
 from amaranth import *
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..arith.formats import Fp16
@@ -10,7 +10,7 @@ from ..registers.ports import (
     ScalarReadSignature, ScalarWriteSignature, VectorReadSignature, VectorWriteSignature,
 )
 from .activity import Activity
-from .layouts import LogitsLayout, OutputCommand, TokenLayout
+from .layouts import LogitsLayout, TokenLayout
 from .mfu import MatrixFunctionUnit
 from .operand_collector import OperandCollector
 from .output import OutputFunctionUnit
@@ -23,7 +23,7 @@ class MatrixProcessingUnit(wiring.Component):
 
     The collector and the output pass run apart: while results wait for a scalar, a bias or a
     residual, the tiles of later instructions go on, until the accumulators or the queue of
-    ``output_depth`` instructions are full. Instructions end in their order.
+    the output pass are full. Instructions end in their order.
 
     ``first`` of an instruction may be 0 only if the one before it had ``last`` = 0, and the other
     way round; both then have one block only, and the same columns.
@@ -63,13 +63,10 @@ class MatrixProcessingUnit(wiring.Component):
         An operation overflowed, or was invalid, in this cycle.
     """
 
-    output_depth = 16
-
     def __init__(self, config):
         self._collector = OperandCollector(config.tile, config.lanes, config.accumulators)
         self._function = MatrixFunctionUnit(config.tile, config.lanes, config.accumulators)
         self._output = OutputFunctionUnit(config.tile, config.lanes)
-        self._lanes = config.lanes
         super().__init__({
             "commands":     In(stream.Signature(MatrixCommand)),
             "weights":      In(stream.Signature(data.ArrayLayout(Fp16,
@@ -98,26 +95,19 @@ class MatrixProcessingUnit(wiring.Component):
         m.submodules.collector = collector = self._collector
         m.submodules.function = function = self._function
         m.submodules.output = output = self._output
-        m.submodules.queue = queue = fifo.SyncFIFO(width=OutputCommand(self._lanes).size,
-                                                   depth=self.output_depth)
 
         connect(m, flipped(self.commands), collector.commands)
         connect(m, flipped(self.weights), collector.weights)
         connect(m, collector.operand, flipped(self.operand))
+        connect(m, collector.outputs, output.commands)
         connect(m, function.results, output.sums)
         for name in ("bias", "residual", "scale", "vector_write", "scalar_write", "logits",
                      "token"):
             connect(m, getattr(output, name), flipped(getattr(self, name)))
         m.d.comb += [
-            queue.w_data.eq(collector.outputs.payload),
-            queue.w_en.eq(collector.outputs.valid),
-            collector.outputs.ready.eq(queue.w_rdy),
-            output.commands.payload.eq(queue.r_data),
-            output.commands.valid.eq(queue.r_rdy),
-            queue.r_en.eq(output.commands.ready),
             collector.released.eq(output.sums.valid & output.sums.ready),
             *(getattr(function, name).eq(getattr(collector, name)) for name in (
-                "stb", "x", "operands", "accumulator", "load", "complete")),
+                "stb", "x", "operands", "target")),
             self.retired.eq(output.retired),
             self.activity.eq(collector.activity),
             self.overflow.eq(output.overflow),

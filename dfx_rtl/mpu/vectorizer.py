@@ -75,21 +75,22 @@ class Vectorizer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         width = 16 * self._lanes
-        fill = Signal(16)
+        fill = Signal(width)
         group = Signal(width)
+        every_lane = sum(FP16_NEGATIVE_INFINITY << 16 * lane for lane in range(self._lanes))
         held = [Signal(width, name=f"held{part}", reset_less=True)
                 for part in range(self._parts - 1)]
         m.d.comb += [
-            fill.eq(Mux(self.mask, FP16_NEGATIVE_INFINITY, 0)),
+            fill.eq(Mux(self.mask, C(every_lane, width), 0)),
             self.done.eq(self.stb & self.chunk_end),
         ]
         with m.If(self.stb):
-            m.d.comb += group.eq(Cat(Mux(valid, value.as_value(), fill)
+            m.d.comb += group.eq(Cat(Mux(valid, value.as_value(), fill[:16])
                                      for valid, value in zip(self.lanes_valid, self.values)))
             with m.Switch(self.part):
                 for part in range(self._parts):
                     with m.Case(part) if self._parts > 1 else m.Default():
-                        filling = fill.replicate(self._lanes * (self._parts - 1 - part))
+                        filling = fill.replicate(self._parts - 1 - part)
                         m.d.comb += self.chunk.eq(Cat(*held[:part], group, filling))
                         if part < self._parts - 1:
                             m.d.sync += held[part].eq(group)

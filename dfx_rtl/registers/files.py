@@ -30,8 +30,9 @@ class _RegisterFile(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.storage = storage = memory.Memory(shape=self._shape, depth=self._depth,
-                                                       init=[])
+        # Plain bits: a waveform has a line for each word, not for each field of each value.
+        width = Shape.cast(self._shape).width
+        m.submodules.storage = storage = memory.Memory(shape=width, depth=self._depth, init=[])
         for read in self.reads:
             port = storage.read_port()
             index = read.address[:len(port.addr)]

@@ -23,7 +23,7 @@ class LayerNorm(wiring.Component):
     y = f16(f32(f32(f32(f32(x - mean) * rstd) * gamma) + beta)) beat by beat.
     The difference is taken in integers, so it can neither cancel nor overflow.
 
-    Latency from ``exact_done`` to ``coefficients_ready``: 8 cycles for the difference, 2 to round
+    Latency from ``exact_done`` to ``coefficients_ready``: 7 cycles for the difference, 2 to round
     it, and then three requests to the scalar unit; the mean is ready before. From ``stb`` to
     ``done``: :class:`Normaliser`'s. Throughput one beat a cycle.
 

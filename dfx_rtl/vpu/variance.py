@@ -26,7 +26,7 @@ class VarianceDifference(wiring.Component):
     least (Horner), and n, which is one such digit, times the squares is added last. That takes
     about 4 to 8 DSPs; nothing cancels, since nothing is rounded.
 
-    Latency 8 cycles. One difference at a time.
+    Latency 7 cycles. One difference at a time.
 
     Members
     -------

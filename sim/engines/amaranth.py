@@ -1,7 +1,5 @@
 """The engine that comes with Amaranth: its own simulator. Needs nothing but pip."""
 
-import sys
-
 from amaranth.sim import Simulator
 
 from dfx_rtl.bus.axi import Response
@@ -90,6 +88,8 @@ class AmaranthEngine:
 
     Attributes
     ----------
+    system : System
+        What is simulated.
     cycle : int
         Kernel cycles so far.
     """
@@ -98,7 +98,7 @@ class AmaranthEngine:
 
     def __init__(self, system, hbm, ddr, hbm_timing, ddr_timing):
         self.cycle = 0
-        self._system = system
+        self.system = system
         self._hbm, self._ddr = hbm, ddr
         self._timing = hbm_timing, ddr_timing
         self._observers = []
@@ -108,7 +108,7 @@ class AmaranthEngine:
         of plain integers, with ``cycle`` among them."""
         self._observers.append(observer)
 
-    def run(self, host, *, on_wait=None, faults=None, vcd=None, window=(0, None)):
+    def run(self, host, *, on_wait=None, faults=None, waves=None):
         """Run ``await host(bus)`` from a full reset to its end, and return what it returns.
 
         Parameters
@@ -119,12 +119,10 @@ class AmaranthEngine:
             Called now and then while the host waits.
         faults : dict
             Faults of the memories: ``{"ddr": fault, 3: fault}``, by channel number.
-        vcd : VcdWriter or None
-            Where waves go.
-        window : (int, int or None)
-            First and last cycle of the waves.
+        waves : Waves or None
+            Which cycles are recorded, and where.
         """
-        system, config = self._system, self._system.config
+        system, config = self.system, self.system.config
         simulator = Simulator(system)
         unit = 1e-9
         for domain, period in (("sync", config.kernel_period), ("hbm", config.hbm_period)):
@@ -151,15 +149,14 @@ class AmaranthEngine:
         simulator.add_testbench(watch, background=True)
         simulator.add_testbench(serve(system.hbm_hub, self._hbm, domain="hbm"), background=True)
         simulator.add_testbench(serve(system.ddr_hub, [self._ddr]), background=True)
-        if vcd is None:
+        if waves is None:
             simulator.run()
         else:
-            with vcd.recording(simulator, self, window):
-                simulator.run()
+            waves.record(simulator, self)
         return result[0]
 
     def _report(self, ctx, events):
-        system = self._system
+        system = self.system
         if events >> len(TRACE):
             for index, violation in enumerate(system.violations):
                 name = ctx.get(violation)
@@ -181,7 +178,3 @@ def _plain(const):
     """A constant of a layout as nested dicts and integers."""
     layout = const.shape()
     return {key: getattr(const, key) for key in layout.members}
-
-
-if sys.version_info < (3, 11):  # pragma: no cover
-    raise ImportError("Python 3.11 or newer is needed")

@@ -18,8 +18,11 @@ __all__ = ["MemoryPort"]
 TIME_WIDTH = 24
 #: Bursts that one direction may serve while the other one waits.
 BATCH_BURSTS = 8
-#: Stages of the generator of stalls: x^63 + x^62 + 1.
-STALL_STAGES, STALL_TAP = 63, 62
+#: Bits of the generator of stalls, and its shifts (Marsaglia, Xorshift RNGs, 2003).
+STALL_BITS = 64
+STALL_SHIFTS = 13, 7, 17
+#: Upper half of its first state, so that it is never 0.
+STALL_START = 0x9e3779b9
 
 
 class _Direction(enum.Enum, shape=1):
@@ -161,7 +164,7 @@ class MemoryPort(wiring.Component):
                                    "id": id_width, "response": Response})
         state = Signal(data.StructLayout({
             "started": 1, "hung": 1, "busy": 1, "direction": _Direction, "pause": 8,
-            "batch": range(BATCH_BURSTS + 1), "limit": range(self._queue_depth + 1),
+            "batch": range(BATCH_BURSTS), "limit": range(self._queue_depth + 1),
             "row_wait": 16, "row": row_width, "fault_count": 16,
         }), init={"row": (1 << row_width) - 1})
         # Bursts that entered and left each queue; the difference is what is in it.
@@ -174,12 +177,11 @@ class MemoryPort(wiring.Component):
         queues = {queue: Signal(layout.size * self._queue_depth, name=f"{queue}s", reset_less=True)
                   for queue, layout in (("read", self._entry), ("write", self._entry),
                                         ("answer", self._answer))}
-        heads = {queue: Signal(layout, name=f"{queue}_head")
+        # A queue moves down when its head leaves, so that the head stands at a fixed place: a wide
+        # signal that is indexed is slow in a compiled simulation.
+        heads = {queue: data.View(layout, queues[queue][:layout.size])
                  for queue, layout in (("read", self._entry), ("write", self._entry),
                                        ("answer", self._answer))}
-        for queue, head in heads.items():
-            m.d.comb += head.as_value().eq(
-                queues[queue].word_select(count[f"{queue}_out"][:-1], len(head.as_value())))
         self._count, self._queues, self._heads, self._now = count, queues, heads, now
 
         issue = Signal()
@@ -202,10 +204,18 @@ class MemoryPort(wiring.Component):
                 m.d.sync += now.eq(now + 1)
                 with m.If(state.row_wait != 0):
                     m.d.sync += state.row_wait.eq(state.row_wait - 1)
-            self._elaborate_addresses(m, state, allow, read)
+            self._leaves = {
+                "read": (~read.active | (issue & (read.left == 0))) & self._is_due("read"),
+                "write": (~write.active | (self.bus.wvalid & self.bus.wready & (write.left == 0)))
+                         & self._is_due("write"),
+                "answer": (~self.bus.bvalid | self.bus.bready) & allow.bvalid
+                          & self._is_due("answer"),
+            }
+            # What leaves a queue stands before what enters it: the later assignment wins.
             self._elaborate_read(m, state, allow, read, issue)
+            self._elaborate_answer(m)
             self._elaborate_write(m, state, allow, write)
-            self._elaborate_answer(m, allow)
+            self._elaborate_addresses(m, state, allow, read)
             self._elaborate_direction(m, state, read, write, issue)
             m.d.sync += state.busy.eq(
                 read.active | write.active | self.bus.rvalid | self.bus.bvalid
@@ -224,7 +234,7 @@ class MemoryPort(wiring.Component):
         """Refresh and stalls: what may happen in the next cycle."""
         timing = self.timing
         left = Signal(16)
-        stall = Signal(STALL_STAGES)
+        stall = Signal(STALL_BITS)
         halted = left < timing.refresh_length
         open_channels = Mux(halted, ALLOW_ADDRESSES, ALLOW_ALL)
         with m.If(~state.started):
@@ -234,7 +244,7 @@ class MemoryPort(wiring.Component):
                 state.limit.eq(Mux(timing.outstanding > self._queue_depth, self._queue_depth,
                                    timing.outstanding)),
                 left.eq(timing.refresh_interval - timing.refresh_phase),
-                stall.eq(Cat(timing.seed, ~timing.seed)),
+                stall.eq(Cat(timing.seed, C(STALL_START, 32))),
                 allow.as_value().eq(ALLOW_ALL),
             ]
         with m.Else():
@@ -243,13 +253,13 @@ class MemoryPort(wiring.Component):
                 with m.If(left == 0):
                     m.d.sync += left.eq(timing.refresh_interval - 1)
             with m.If(timing.stall_threshold != 0):
-                # A byte for each of five decisions: 40 steps of the generator at once.
-                fresh = 8 * len(allow.as_value())
-                old = STALL_STAGES - fresh
-                bytes_ = [stall[8 * index:8 * index + 8] for index in range(fresh // 8)]
+                first, second, third = STALL_SHIFTS
+                step = stall ^ (stall << first)[:STALL_BITS]
+                step = step ^ (step >> second)
+                step = step ^ (step << third)[:STALL_BITS]
+                bytes_ = [stall[8 * index:8 * index + 8] for index in range(len(allow.as_value()))]
                 m.d.sync += [
-                    stall.eq(Cat(stall[old:] ^ stall[old - STALL_STAGES + STALL_TAP:STALL_TAP],
-                                 stall[:old])),
+                    stall.eq(step),
                     allow.as_value().eq(Cat(byte >= timing.stall_threshold for byte in bytes_)
                                         & open_channels),
                 ]
@@ -268,17 +278,25 @@ class MemoryPort(wiring.Component):
     def _elaborate_hang(self, m, state, read, write, issue):
         """Count the bursts of both directions, and stop."""
         bus = self.bus
-        served = (issue & (read.left == 0)) + (bus.bvalid & bus.bready)
+        served = (issue & (read.left == 0)) + self._leaves["answer"]
         m.d.sync += state.fault_count.eq(state.fault_count + served)
         with m.If(state.fault_count + served >= self.fault.after):
             m.d.sync += [state.hung.eq(1), read.go.eq(0),
                          bus.arready.eq(0), bus.awready.eq(0), bus.wready.eq(0)]
 
     def _push(self, m, queue, value):
-        entered = self._count[f"{queue}_in"]
+        entered, left = self._count[f"{queue}_in"], self._count[f"{queue}_out"]
+        place = (entered - left - self._leaves[queue])[:len(entered) - 1]
         m.d.sync += [
-            self._queues[queue].word_select(entered[:-1], len(value)).eq(value),
+            self._queues[queue].word_select(place, len(value)).eq(value),
             entered.eq(entered + 1),
+        ]
+
+    def _pop(self, m, queue):
+        left, width = self._count[f"{queue}_out"], len(self._heads[queue].as_value())
+        m.d.sync += [
+            self._queues[queue].eq(self._queues[queue][width:]),
+            left.eq(left + 1),
         ]
 
     def _is_due(self, queue):
@@ -310,20 +328,21 @@ class MemoryPort(wiring.Component):
         base, size = self._base_address >> shift, self._size_bytes >> shift
         outside = (address[shift + width:] != base >> width) | (beat + length >= size)
 
-        row = Signal.like(state.row, name=f"{queue}_row")
-        due = Signal(TIME_WIDTH, name=f"{queue}_due")
-        response = Signal(Response, name=f"{queue}_response")
-        m.d.comb += [row.eq(beat[self._row_shift:]), due.eq(self._now + latency),
-                     response.eq(Mux(outside, Response.DECERR, Response.OKAY))]
-        with m.If(row != state.row):
-            m.d.comb += due.eq(self._now + latency + state.row_wait + timing.row_miss)
-            m.d.sync += [state.row.eq(row), state.row_wait.eq(state.row_wait + timing.row_miss)]
+        row = beat[self._row_shift:]
+        miss = row != state.row
+        due = self._now + latency + Mux(miss, state.row_wait + timing.row_miss, 0)
+        faulty = ((fault.kind == slverr) | (fault.kind == decerr)) \
+            & (state.fault_count == fault.after)
+        response = Mux(faulty, Mux(fault.kind == slverr, Response.SLVERR, Response.DECERR),
+                       Mux(outside, Response.DECERR, Response.OKAY))
+        with m.If(miss):
+            m.d.sync += state.row.eq(row)
+            with m.If(timing.row_miss != 0):
+                m.d.sync += state.row_wait.eq(state.row_wait + timing.row_miss - 1)
         with m.If((fault.kind == slverr) | (fault.kind == decerr)):
             m.d.sync += state.fault_count.eq(state.fault_count + 1)
-            with m.If(state.fault_count == fault.after):
-                m.d.comb += response.eq(Mux(fault.kind == slverr, Response.SLVERR,
-                                            Response.DECERR))
-        self._push(m, queue, Cat(due, beat, length, getattr(bus, f"{prefix}id"), response))
+        self._push(m, queue, Cat(due[:TIME_WIDTH], beat, length, getattr(bus, f"{prefix}id"),
+                                 response[:2]))
 
     def _elaborate_read(self, m, state, allow, read, issue):
         bus, head = self.bus, self._heads["read"]
@@ -339,10 +358,10 @@ class MemoryPort(wiring.Component):
             m.d.sync += bus.rvalid.eq(0)
         with m.If(~read.active | (issue & (read.left == 0))):
             with m.If(self._is_due("read")):
+                self._pop(m, "read")
                 m.d.sync += [
                     read.eq(Cat(head.length, C(1, 1), free, head.id, head.response)),
                     self.storage.read_address.eq(head.beat),
-                    self._count.read_out.eq(self._count.read_out + 1),
                 ]
             with m.Else():
                 m.d.sync += [read.active.eq(0), read.go.eq(0)]
@@ -363,10 +382,10 @@ class MemoryPort(wiring.Component):
                 self._push(m, "answer", Cat(due, write.id, write.response))
         with m.If(~write.active | (moved & (write.left == 0))):
             with m.If(self._is_due("write")):
+                self._pop(m, "write")
                 m.d.sync += [
                     write.eq(Cat(head.length, C(1, 1), C(0, 1), head.id, head.response)),
                     self.storage.write_address.eq(head.beat),
-                    self._count.write_out.eq(self._count.write_out + 1),
                     bus.wready.eq(free),
                 ]
             with m.Else():
@@ -374,13 +393,13 @@ class MemoryPort(wiring.Component):
         with m.Else():
             m.d.sync += bus.wready.eq(free)
 
-    def _elaborate_answer(self, m, allow):
+    def _elaborate_answer(self, m):
         bus, head = self.bus, self._heads["answer"]
-        with m.If(~bus.bvalid | bus.bready):
+        with m.If(bus.bready):
             m.d.sync += bus.bvalid.eq(0)
-            with m.If(allow.bvalid & self._is_due("answer")):
-                m.d.sync += [bus.bvalid.eq(1), bus.bid.eq(head.id), bus.bresp.eq(head.response),
-                             self._count.answer_out.eq(self._count.answer_out + 1)]
+        with m.If(self._leaves["answer"]):
+            self._pop(m, "answer")
+            m.d.sync += [bus.bvalid.eq(1), bus.bid.eq(head.id), bus.bresp.eq(head.response)]
 
     def _elaborate_direction(self, m, state, read, write, issue):
         """Turn the data bus round. A turn overrides what read and write want of the next cycle."""
@@ -388,7 +407,7 @@ class MemoryPort(wiring.Component):
         blocked = bus.rvalid & ~bus.rready
         read_ends = issue & (read.left == 0)
         write_ends = bus.wvalid & bus.wready & (write.left == 0)
-        full = state.batch == BATCH_BURSTS
+        full = state.batch == BATCH_BURSTS - 1
         turn = [state.pause.eq(self.timing.turnaround), state.batch.eq(0),
                 read.go.eq(0), bus.wready.eq(0)]
         with m.If(state.pause != 0):

@@ -102,7 +102,7 @@ class AxiChecker(wiring.Component):
     constant_rready : :class:`bool`
         Whether the manager promises that RREADY never delays a beat.
     depth : :class:`int`
-        Bursts a direction that can be followed, a power of two.
+        Bursts a direction that can be followed, a power of two above 1.
 
     Members
     -------
@@ -114,7 +114,7 @@ class AxiChecker(wiring.Component):
     :exc:`TypeError`
         If the bus is neither AXI3 nor AXI4.
     :exc:`ValueError`
-        If the depth is not a power of two.
+        If the depth is not a power of two above 1.
     """
 
     def __init__(self, bus, size_bytes=None, *, base_address=0, max_beats=None,
@@ -122,8 +122,8 @@ class AxiChecker(wiring.Component):
         signature = getattr(bus, "signature", None) and _unflipped(bus)
         if not isinstance(signature, Axi3Signature | Axi4Signature):
             raise TypeError(f"Bus must be AXI3 or AXI4, not {bus!r}")
-        if not isinstance(depth, int) or depth < 1 or depth & (depth - 1):
-            raise ValueError(f"Depth must be a power of two, not {depth!r}")
+        if not isinstance(depth, int) or depth < 2 or depth & (depth - 1):
+            raise ValueError(f"Depth must be a power of two above 1, not {depth!r}")
         self._bus = bus
         self._axi = signature
         self._size_bytes = size_bytes
@@ -147,15 +147,19 @@ class AxiChecker(wiring.Component):
             "aw_count": count_width, "w_count": count_width, "b_count": count_width,
             "ar_count": count_width, "r_count": count_width,
         }))
+        # Queues move down when their head leaves, so that the head stands at a fixed place.
+        length_queue = Signal(length_width * depth, reset_less=True)
+        id_queue = Signal(len(bus.awid) * depth, reset_less=True)
         entry = data.StructLayout({"length": length_width, "id": len(bus.arid)})
-        writes = Signal(entry.size * depth, reset_less=True)
-        reads = Signal(entry.size * depth, reset_less=True)
+        read_queue = Signal(entry.size * depth, reset_less=True)
 
         def report(violation):
             m.d.sync += self.violation.eq(violation)
 
-        def at(queue, count):
-            return queue.word_select(count[:count_width - 1], entry.size)
+        def push(queue, entered, left, leaves, value):
+            if len(value):
+                place = (entered - left - leaves)[:count_width - 1]
+                m.d.sync += queue.word_select(place, len(value)).eq(value)
 
         def channel(prefix, *fields):
             payload = Cat(getattr(bus, prefix + field) for field in fields)
@@ -172,29 +176,42 @@ class AxiChecker(wiring.Component):
             valids += [bus.bvalid, bus.rvalid]
 
         with m.If(self.violation == Violation.NONE):
+            # What leaves a queue stands before what enters it: the later assignment wins.
+            with m.If(bus.wvalid & bus.wready & bus.wlast):
+                m.d.sync += length_queue.eq(length_queue[length_width:])
+            if self._check_subordinate:
+                with m.If(bus.bvalid & bus.bready):
+                    m.d.sync += id_queue.eq(id_queue[len(bus.awid):])
+                with m.If(bus.rvalid & bus.rready & bus.rlast):
+                    m.d.sync += read_queue.eq(read_queue[entry.size:])
+
             with m.If(bus.awvalid):
                 with m.If(~state.aw_held):
                     self._check_address(m, "aw", report)
                 aw.stable(Violation.AW_UNSTABLE)
                 with m.If(bus.awready):
-                    m.d.sync += [at(writes, state.aw_count).eq(Cat(bus.awlen, bus.awid)),
-                                 state.aw_count.eq(state.aw_count + 1)]
+                    m.d.sync += state.aw_count.eq(state.aw_count + 1)
+                    push(length_queue, state.aw_count, state.w_count,
+                         bus.wvalid & bus.wready & bus.wlast, bus.awlen)
+                    if self._check_subordinate:
+                        push(id_queue, state.aw_count, state.b_count, bus.bvalid & bus.bready,
+                             bus.awid)
                     with m.If((state.aw_count - state.b_count)[:count_width] == depth):
                         report(Violation.QUEUE_OVERFLOW)
             aw.withdrawn(Violation.AW_UNSTABLE)
 
             with m.If(bus.wvalid):
-                ahead = Signal()
-                length = Signal(length_width)
-                m.d.comb += ahead.eq(state.w_count == state.aw_count)
-                m.d.comb += length.eq(Mux(ahead, bus.awlen, at(writes, state.w_count)))
+                # Data beside an address that is still offered, or of one accepted before.
+                ahead = state.w_count == state.aw_count
+                length = Mux(ahead, bus.awlen, length_queue[:length_width])
                 with m.If(bus.wready):
                     m.d.sync += state.w_beat.eq(state.w_beat + 1)
                     with m.If(bus.wlast):
                         m.d.sync += [state.w_beat.eq(0), state.w_count.eq(state.w_count + 1)]
                 with m.If(bus.wlast != (state.w_beat == length)):
                     report(Violation.W_LAST)
-                with m.If(ahead & ~bus.awvalid):
+                with m.If((ahead & ~bus.awvalid)
+                          | (state.w_count == (state.aw_count + 1)[:count_width])):
                     report(Violation.W_BEFORE_AW)
                 w.stable(Violation.W_UNSTABLE)
             w.withdrawn(Violation.W_UNSTABLE)
@@ -205,20 +222,20 @@ class AxiChecker(wiring.Component):
                 ar.stable(Violation.AR_UNSTABLE)
                 if self._check_subordinate:
                     with m.If(bus.arready):
-                        m.d.sync += [at(reads, state.ar_count).eq(Cat(bus.arlen, bus.arid)),
-                                     state.ar_count.eq(state.ar_count + 1)]
+                        m.d.sync += state.ar_count.eq(state.ar_count + 1)
+                        push(read_queue, state.ar_count, state.r_count,
+                             bus.rvalid & bus.rready & bus.rlast, Cat(bus.arlen, bus.arid))
                         with m.If((state.ar_count - state.r_count)[:count_width] == depth):
                             report(Violation.QUEUE_OVERFLOW)
             ar.withdrawn(Violation.AR_UNSTABLE)
 
             if self._check_subordinate:
                 with m.If(bus.bvalid):
-                    answered = data.View(entry, at(writes, state.b_count))
                     with m.If(bus.bready):
                         m.d.sync += state.b_count.eq(state.b_count + 1)
                     with m.If(bus.bresp == Response.EXOKAY):
                         report(Violation.RESPONSE)
-                    with m.If(bus.bid != answered.id):
+                    with m.If(bus.bid != id_queue[:len(bus.bid)]):
                         report(Violation.B_ID)
                     with m.If((state.b_count == state.w_count)
                               | (state.b_count == state.aw_count)):
@@ -227,8 +244,7 @@ class AxiChecker(wiring.Component):
                 b.withdrawn(Violation.B_UNSTABLE)
 
                 with m.If(bus.rvalid):
-                    served = Signal(entry)
-                    m.d.comb += served.as_value().eq(at(reads, state.r_count))
+                    served = data.View(entry, read_queue[:entry.size])
                     with m.If(bus.rready):
                         m.d.sync += state.r_beat.eq(state.r_beat + 1)
                         with m.If(bus.rlast):

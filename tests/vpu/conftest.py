@@ -74,6 +74,7 @@ def execute(simulate):
                 scalar_valid &= ~(1 << index)
             command = dut.commands.payload.as_value()
             following = 0
+            expected_tag = None
             cycle = 0
             retired_count = 0
             while retired_count < len(program):

@@ -1,4 +1,4 @@
-"""The vector instructions in numpy's float32 and Python's integers, written from the definitions."""
+"""The vector instructions in numpy's float32 and Python's integers, from the definitions."""
 
 import math
 from dataclasses import dataclass, field

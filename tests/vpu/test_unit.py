@@ -4,11 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-from amaranth.back import verilog
 
 from dfx_rtl.config import CONFIGS
 from dfx_rtl.isa import Instruction, Opcode
-from dfx_rtl.vpu import VectorProcessingUnit
 from tests.vpu.golden import Golden, random_bits
 
 NANO, SMALL = CONFIGS["nano"], CONFIGS["small"]

@@ -106,6 +106,8 @@ BAD = {
     "data first": ([w()], "W_BEFORE_AW"),
     "data of no address": ([{**address("aw", length=0), **w(last=1)}, {**AW0, **w(last=1)}],
                            "W_BEFORE_AW"),
+    "data ahead of an address that waits": (
+        [{**address("aw", length=0, ready=0), **w(last=1)}, w()], "W_BEFORE_AW"),
     "WLAST early": ([address("aw"), {**AW0, **w(last=1)}], "W_LAST"),
     "WLAST late": ([address("aw", length=0), {**AW0, **w()}], "W_LAST"),
     "WLAST of the second burst": ([address("aw", length=0), address("aw", length=1),
@@ -255,7 +257,7 @@ def test_lite_valid_after_reset(simulate, signal):
      "Bus must be AXI3 or AXI4, not <PureInterface: AxiLiteSignature"),
     (lambda: AxiChecker(None), TypeError, "Bus must be AXI3 or AXI4, not None"),
     (lambda: AxiChecker(Axi3Signature(33, 256, 6).create(), depth=3), ValueError,
-     "Depth must be a power of two, not 3"),
+     "Depth must be a power of two above 1, not 3"),
     (lambda: AxiLiteChecker(Axi3Signature(33, 256, 6).create()), TypeError,
      "Bus must be AXI4-Lite, not <PureInterface: Axi3Signature"),
 ])

@@ -1,0 +1,193 @@
+"""Text from the simulated core: ``python -m sim.generate CHECKPOINT --prompt TEXT --tokens N``."""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from dfx_rtl.compiler import CompileError, compile
+from dfx_rtl.config import CONFIGS, load_config
+from dfx_rtl.gpt2 import Checkpoint, CheckpointError, TextStream, Tokenizer, TokenizerError
+from dfx_rtl.host.driver import CoreError
+
+from .check import Check, Difference
+from .simulation import ENGINES, Simulation
+from .waves import Waves
+
+__all__ = ["main"]
+
+#: Seconds between two progress lines.
+PROGRESS = 0.5
+
+
+class InputError(ValueError):
+    """Something that the user gave cannot be used."""
+
+
+def _arguments():
+    parser = argparse.ArgumentParser(prog="python -m sim.generate", description=__doc__)
+    parser.add_argument("checkpoint", help="directory in the Hugging Face layout")
+    parser.add_argument("--prompt", required=True, help="text to go on from")
+    parser.add_argument("--tokens", type=int, required=True, metavar="N",
+                        help="tokens to generate")
+    parser.add_argument("--config", default="nano", metavar="NAME",
+                        help=f"{', '.join(CONFIGS)}, or a .toml file (default: nano)")
+    parser.add_argument("--engine", default="amaranth", choices=sorted(ENGINES),
+                        help="what simulates (default: amaranth)")
+    parser.add_argument("--stalls", type=int, default=0, metavar="P",
+                        help="chance in 1/256 that a memory withholds a handshake in a cycle")
+    parser.add_argument("--seed", type=int, default=1, help="of the stalls (default: 1)")
+    parser.add_argument("--check", action="store_true",
+                        help="compare every write with the numpy machine")
+    parser.add_argument("--vcd", metavar="FILE", help="record waves")
+    parser.add_argument("--from-cycle", type=int, default=0, metavar="A",
+                        help="first recorded cycle")
+    parser.add_argument("--to-cycle", type=int, metavar="B", help="last recorded cycle")
+    parser.add_argument("--json", metavar="FILE", help="write the result")
+    return parser
+
+
+class Progress:
+    """The text on standard output as it comes, and a line of progress on standard error."""
+
+    def __init__(self, tokenizer, total):
+        self._stream = TextStream(tokenizer)
+        self._total = total
+        self._count = 0
+        self._last = (0.0, 0)
+        self._line = ""
+        self._live = sys.stderr.isatty()
+        self.pieces = []
+
+    def text(self, piece):
+        """Show a piece of text."""
+        self._erase()
+        self.pieces.append(piece)
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+
+    def token(self, token):
+        """A token was generated."""
+        self._count += 1
+        self.text(self._stream.push(token))
+
+    def wait(self, engine):
+        """Show how far the simulation is, now and then."""
+        now = time.perf_counter()
+        since, cycles = self._last
+        if now - since < PROGRESS or not self._live:
+            return
+        speed = (engine.cycle - cycles) / (now - since) if since else 0
+        self._erase()
+        self._line = (f"  [token {self._count + 1}/{self._total}, cycle {engine.cycle:,}, "
+                      f"{speed:,.0f} cycles/s]")
+        sys.stderr.write(self._line)
+        sys.stderr.flush()
+        self._last = (now, engine.cycle)
+
+    def _erase(self):
+        if self._line:
+            sys.stderr.write("\b" * len(self._line) + " " * len(self._line)
+                             + "\b" * len(self._line))
+            sys.stderr.flush()
+            self._line = ""
+
+    def finish(self):
+        """The end of the text."""
+        self.text(self._stream.finish())
+
+
+def _prepare(options):
+    """Everything that can be wrong with the input is found here, before anything is written."""
+    config = load_config(options.config)
+    checkpoint = Checkpoint.load(options.checkpoint)
+    tokenizer = Tokenizer.load(options.checkpoint)
+    prompt = tokenizer.encode(options.prompt)
+    positions = checkpoint.config.positions
+    if options.tokens < 1:
+        raise InputError(f"--tokens must be at least 1, not {options.tokens}")
+    if not 0 <= options.stalls < 256:
+        raise InputError(f"--stalls must be in 0..255, not {options.stalls}")
+    needed = len(prompt) + options.tokens - 1
+    if needed > positions:
+        raise InputError(f"prompt of {len(prompt)} tokens and {options.tokens} new ones need "
+                         f"{needed} positions, the checkpoint has {positions}")
+    if options.json and not Path(options.json).resolve().parent.is_dir():
+        raise InputError(f"JSON file {options.json} cannot be written: no such directory")
+    waves = None
+    if options.vcd:
+        waves = Waves(options.vcd, options.from_cycle, options.to_cycle)
+    compiled = compile(checkpoint, config)
+    return compiled, tokenizer, prompt, waves
+
+
+def _summary(result, compiled, prompt, options, text):
+    counters = result.counters
+    known = result.token_cycles
+    per_token = (known[-1] - known[0]) / (len(known) - 1) if len(known) > 1 else result.cycles
+    return {
+        "tokens": result.tokens,
+        "text": text,
+        "prompt_tokens": prompt,
+        "cycles": result.cycles,
+        "cycles_per_token": per_token,
+        "busy": counters["MPU_BUSY"] / result.cycles,
+        "counters": counters,
+        "token_cycles": known,
+        "overflow": result.overflow,
+        "invalid": result.invalid,
+        "config": compiled.config.name,
+        "engine": options.engine,
+        "stalls": options.stalls,
+        "seed": options.seed,
+        "seconds": result.seconds,
+    }
+
+
+def run(options):
+    """Generate, and print what comes; returns the summary."""
+    compiled, tokenizer, prompt, waves = _prepare(options)
+    simulation = Simulation(compiled, options.engine, stalls=options.stalls, seed=options.seed)
+    progress = Progress(tokenizer, options.tokens)
+    check = None
+    if options.check:
+        check = Check(compiled, prompt, options.tokens)
+        simulation.engine.observe(check.observe)
+    progress.text(options.prompt)
+    progress.pieces.clear()
+    result = simulation.generate(
+        prompt, options.tokens, on_token=progress.token,
+        on_wait=lambda: progress.wait(simulation.engine), waves=waves)
+    progress.finish()
+    if check is not None:
+        check.finish()
+    summary = _summary(result, compiled, prompt, options, "".join(progress.pieces))
+    print(f"\n\n{len(result.tokens)} tokens on {summary['config']} ({options.engine} engine): "
+          f"{summary['cycles']:,} cycles, {summary['cycles_per_token']:,.0f} a token, "
+          f"busy {summary['busy']:.1%}, {result.seconds:.1f} s, "
+          f"{result.cycles / result.seconds:,.0f} cycles/s", file=sys.stderr)
+    if check is not None:
+        print(f"check: {check.count:,} writes equal the numpy machine's", file=sys.stderr)
+        summary["checked_writes"] = check.count
+    if options.json:
+        Path(options.json).write_text(json.dumps(summary, indent=2) + "\n")
+    return summary
+
+
+def main(arguments=None):
+    """The command; returns the exit status: 2 for bad input, 1 for a core that failed."""
+    options = _arguments().parse_args(arguments)
+    try:
+        run(options)
+    except (InputError, CheckpointError, TokenizerError, CompileError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (CoreError, Difference) as error:
+        print(f"\nerror: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
