@@ -1,13 +1,11 @@
-"""All HBM channels: who may use them next, and which writes are acknowledged."""
+"""Who may use the HBM channels next, and which writes are acknowledged."""
 
 from amaranth import *
 from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib.wiring import In, Out
 
 from ..bus.axi import Response
-from .hbm_port import HbmPort
-from .requests import BurstLayout, ErrorKind, ErrorLayout, HbmWordLayout, HbmWriteLayout, \
-    hbm_signature
+from .requests import BurstLayout, ErrorKind, ErrorLayout, HbmCommandLayout, HbmWriteLayout
 
 __all__ = ["HbmChannels"]
 
@@ -30,8 +28,6 @@ class HbmChannels(wiring.Component):
         Reads, the same of every channel at once.
     store, copy : In(stream.Signature(HbmWriteLayout))
         Writes.
-    words : Out(stream.Signature(HbmWordLayout)).array(channels)
-        What was read from each channel.
     writes_idle : Out(1)
         Every write that was accepted before this cycle is acknowledged.
     owing : Out(channels)
@@ -41,8 +37,10 @@ class HbmChannels(wiring.Component):
     error : Out(ErrorLayout)
         A write was answered with an error. If several channels answer so in one cycle, the lowest
         is named.
-    hbm : Out(Axi3Signature).array(channels)
-        The ports, in domain ``hbm``.
+    commands : Out(stream.Signature(HbmCommandLayout)).array(channels)
+        To the ports. All have the same payload.
+    responses : In(stream.Signature(Response)).array(channels)
+        From the ports, one for each write.
     """
 
     def __init__(self, config):
@@ -51,12 +49,12 @@ class HbmChannels(wiring.Component):
             "bursts": In(stream.Signature(BurstLayout(config))),
             "store": In(stream.Signature(HbmWriteLayout(config))),
             "copy": In(stream.Signature(HbmWriteLayout(config))),
-            "words": Out(stream.Signature(HbmWordLayout(config))).array(config.channels),
             "writes_idle": Out(1),
             "owing": Out(config.channels),
             "stop": In(1),
             "error": Out(ErrorLayout()),
-            "hbm": Out(hbm_signature(config)).array(config.channels),
+            "commands": Out(stream.Signature(HbmCommandLayout(config))).array(config.channels),
+            "responses": In(stream.Signature(Response)).array(config.channels),
         })
 
     def elaborate(self, platform):
@@ -86,34 +84,35 @@ class HbmChannels(wiring.Component):
             write_ready.eq((selected & command_ready).any()),
         ]
 
+        command = Signal(HbmCommandLayout(config))
         answered = Signal(config.channels)
-        for channel in range(config.channels):
-            m.submodules[f"port{channel}"] = port = HbmPort(config)
-            connect(m, port.bus, flipped(self.hbm[channel]))
-            connect(m, port.words, flipped(self.words[channel]))
+        m.d.comb += [
+            command.write.eq(write_valid),
+            command.tile.eq(Mux(write_valid, write.tile, self.bursts.payload.tile)),
+            command.tiles.eq(self.bursts.payload.tiles),
+            command.halves.eq(halves),
+            command.data.eq(write.data),
+            command.strobe.eq(write.strobe),
+        ]
+        for channel, (commands, responses) in enumerate(zip(self.commands, self.responses,
+                                                            strict=True)):
             m.d.comb += [
-                command_ready[channel].eq(port.commands.ready),
-                port.commands.valid.eq(burst | selected[channel]),
-                port.commands.payload.write.eq(write_valid),
-                port.commands.payload.tile.eq(
-                    Mux(write_valid, write.tile, self.bursts.payload.tile)),
-                port.commands.payload.tiles.eq(self.bursts.payload.tiles),
-                port.commands.payload.halves.eq(halves),
-                port.commands.payload.data.eq(write.data),
-                port.commands.payload.strobe.eq(write.strobe),
-                port.responses.ready.eq(1),
-                answered[channel].eq(port.responses.valid),
+                command_ready[channel].eq(commands.ready),
+                commands.valid.eq(burst | selected[channel]),
+                commands.payload.eq(command),
+                responses.ready.eq(1),
+                answered[channel].eq(responses.valid),
             ]
-        # From the last channel to the first, so that the first wins.
-        for channel in reversed(range(config.channels)):
-            port = m.submodules[f"port{channel}"]
-            with m.If(port.responses.valid & (port.responses.payload != Response.OKAY)):
-                m.d.comb += [
-                    self.error.stb.eq(1),
-                    self.error.kind.eq(ErrorKind.HBM_WRITE),
-                    self.error.response.eq(port.responses.payload),
-                    self.error.channel.eq(channel),
-                ]
+        with m.If(answered.any()):
+            # From the last channel to the first, so that the first wins.
+            for channel, responses in reversed(list(enumerate(self.responses))):
+                with m.If(responses.valid & (responses.payload != Response.OKAY)):
+                    m.d.comb += [
+                        self.error.stb.eq(1),
+                        self.error.kind.eq(ErrorKind.HBM_WRITE),
+                        self.error.response.eq(responses.payload),
+                        self.error.channel.eq(channel),
+                    ]
 
         m.d.comb += self.writes_idle.eq(self.owing == 0)
         for channel in range(config.channels):

@@ -67,13 +67,21 @@ class HbmPort(wiring.Component):
             w_domain="hbm", r_domain="sync")
         m.submodules.response_fifo = responses = fifo.AsyncFIFO(
             width=2, depth=_RESPONSES, w_domain="hbm", r_domain="sync")
-        m.d.comb += [
+        # Each FIFO's stream is wired apart: a simulator then evaluates only what has changed.
+        m.submodules.command_wires = wires = Module()
+        wires.d.comb += [
             commands.w_data.eq(self.commands.payload),
             commands.w_en.eq(self.commands.valid),
             self.commands.ready.eq(commands.w_rdy),
+        ]
+        m.submodules.word_wires = wires = Module()
+        wires.d.comb += [
             self.words.payload.eq(words.r_data),
             self.words.valid.eq(words.r_rdy),
             words.r_en.eq(self.words.ready),
+        ]
+        m.submodules.response_wires = wires = Module()
+        wires.d.comb += [
             self.responses.payload.eq(responses.r_data),
             self.responses.valid.eq(responses.r_rdy),
             responses.r_en.eq(self.responses.ready),
@@ -134,7 +142,8 @@ class HbmPort(wiring.Component):
                     lower_beat.eq(bus.rdata),
                     lower_response.eq(Value.cast(bus.rresp)),
                 ]
-        m.d.comb += [
+        m.submodules.read_wires = wires = Module()
+        wires.d.comb += [
             words.w_en.eq(bus.rvalid & lower_valid),
             words.w_data.eq(Cat(lower_beat, bus.rdata,
                                 Mux(lower_response.any(), lower_response,

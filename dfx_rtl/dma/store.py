@@ -1,7 +1,7 @@
 """The store unit: K, V and vectors, from the vector register file to HBM and DDR."""
 
 from amaranth import *
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 

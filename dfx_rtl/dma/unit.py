@@ -10,10 +10,18 @@ from ..isa import TAG
 from ..registers.ports import VectorReadSignature, VectorWriteSignature
 from .channels import HbmChannels
 from .ddr_port import DdrPort
+from .hbm_port import HbmPort
 from .load import LoadUnit
 from .logits import LogitsLayout, LogitsWriter
-from .requests import ADDRESS, ErrorLayout, FetchLayout, HbmWriteLayout, ReadRequestLayout, \
-    ddr_signature, hbm_signature
+from .requests import (
+    ADDRESS,
+    ErrorLayout,
+    FetchLayout,
+    HbmWriteLayout,
+    ReadRequestLayout,
+    ddr_signature,
+    hbm_signature,
+)
 from .store import StoreUnit
 from .weights import WeightFetch
 from .words import WordReader, WordWriter
@@ -81,7 +89,7 @@ class DirectMemoryAccess(wiring.Component):
     waiting, ddr_waiting : Out(channels), Out(1)
         A memory owes an answer: a bit a channel of HBM, and DDR.
     progress : Out(1)
-        A tile left, a beat of DDR came or went, or a write was acknowledged.
+        A tile left, a beat of DDR was read or acknowledged, or a part was handed to an HBM port.
     store_trace_stb, store_trace : Out(1), Out(StoreTraceLayout)
         A part of K or V is handed to an HBM port.
     hbm : Out(Axi3Signature).array(channels)
@@ -144,36 +152,38 @@ class DirectMemoryAccess(wiring.Component):
         m.submodules.token_reader = token_reader = cleared(WordReader(config))
         m.submodules.token_writer = token_writer = WordWriter(config)
 
-        connect(m, flipped(self.fetches), fetch.fetches)
-        connect(m, fetch.weights, flipped(self.weights))
-        connect(m, flipped(self.load_commands), load.commands)
-        connect(m, flipped(self.store_commands), store.commands)
-        connect(m, flipped(self.token), load.token)
-        connect(m, store.operand, flipped(self.operand))
-        connect(m, load.vector_write, flipped(self.vector_write))
-        connect(m, flipped(self.token_read), token_reader.addresses)
-        connect(m, token_reader.words, flipped(self.token_data))
-        connect(m, flipped(self.token_write), token_writer.words)
-        connect(m, flipped(self.logits), logits_writer.logits)
-
-        connect(m, fetch.bursts, channels.bursts)
-        connect(m, store.hbm, channels.store)
-        connect(m, load.copy, channels.copy)
-        for channel in range(config.channels):
-            connect(m, channels.words[channel], fetch.words[channel])
-            connect(m, channels.hbm[channel], flipped(self.hbm[channel]))
-
+        # Wires in small bundles: a simulator evaluates one bundle for a change, not all.
+        m.submodules.fetch_wires = _wires(
+            (flipped(self.fetches), fetch.fetches), (fetch.weights, flipped(self.weights)),
+            (fetch.bursts, channels.bursts))
+        m.submodules.load_wires = _wires(
+            (flipped(self.load_commands), load.commands), (flipped(self.token), load.token),
+            (load.vector_write, flipped(self.vector_write)), (load.copy, channels.copy))
+        m.submodules.store_wires = _wires(
+            (flipped(self.store_commands), store.commands),
+            (store.operand, flipped(self.operand)), (store.hbm, channels.store))
+        m.submodules.token_wires = _wires(
+            (flipped(self.token_read), token_reader.addresses),
+            (token_reader.words, flipped(self.token_data)),
+            (flipped(self.token_write), token_writer.words),
+            (flipped(self.logits), logits_writer.logits))
         # The first reader and writer wins.
-        connect(m, token_reader.requests, ddr_port.reads[0])
-        connect(m, load.requests, ddr_port.reads[1])
-        connect(m, flipped(self.program_read), ddr_port.reads[2])
-        connect(m, ddr_port.data[0], token_reader.beats)
-        connect(m, ddr_port.data[1], load.beats)
-        connect(m, ddr_port.data[2], flipped(self.program_data))
-        connect(m, token_writer.writes, ddr_port.writes[0])
-        connect(m, logits_writer.writes, ddr_port.writes[1])
-        connect(m, store.ddr, ddr_port.writes[2])
-        connect(m, ddr_port.bus, flipped(self.ddr))
+        m.submodules.read_wires = _wires(
+            (token_reader.requests, ddr_port.reads[0]), (ddr_port.data[0], token_reader.beats),
+            (load.requests, ddr_port.reads[1]), (ddr_port.data[1], load.beats),
+            (flipped(self.program_read), ddr_port.reads[2]),
+            (ddr_port.data[2], flipped(self.program_data)))
+        m.submodules.write_wires = _wires(
+            (token_writer.writes, ddr_port.writes[0]), (logits_writer.writes, ddr_port.writes[1]),
+            (store.ddr, ddr_port.writes[2]))
+        m.submodules.ddr_wires = _wires((ddr_port.bus, flipped(self.ddr)))
+        for channel in range(config.channels):
+            m.submodules[f"port{channel}"] = port = HbmPort(config)
+            m.submodules[f"bus_wires{channel}"] = _wires((port.bus, flipped(self.hbm[channel])))
+            m.submodules[f"port_wires{channel}"] = _wires(
+                (channels.commands[channel], port.commands),
+                (port.responses, channels.responses[channel]))
+            m.submodules[f"word_wires{channel}"] = _wires((port.words, fetch.words[channel]))
 
         m.d.comb += [
             fetch.stores.eq(store.stores),
@@ -212,3 +222,11 @@ class DirectMemoryAccess(wiring.Component):
         with m.Else():
             m.d.comb += self.error.eq(ddr_port.error)
         return m
+
+
+def _wires(*pairs):
+    """A module that only connects."""
+    m = Module()
+    for source, sink in pairs:
+        connect(m, source, sink)
+    return m

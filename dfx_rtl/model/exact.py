@@ -125,11 +125,11 @@ def dot(x, columns):
     # 8 more than the rows: the square roots and this line's own roundings.
     bound = columns.lengths * (np.sqrt(x64 @ x64) * (len(x) + 8) * 2.0**-53)
     low = (sums - bound).astype(np.float32)
-    result = (sums + bound).astype(np.float32)
+    result = (sums + bound).astype(np.float32)  # a bound is +0 at least: -0 becomes +0
     unsure, = np.nonzero(low != result)
     if len(unsure):
         result[unsure] = exact_to_fp32(exact_integers(x, columns.narrow[unsure]))
-    return result + np.float32(0)  # a sum that is zero is +0
+    return result
 
 
 def sum32(values):

@@ -92,7 +92,7 @@ class MatrixFunctionUnit(wiring.Component):
         ]
         with m.If(dot_product.done):
             m.d.comb += new.data.eq(Mux(target.load, dot_product.sums, Cat(
-                self._add(a, b) for a, b in zip(old.data, dot_product.sums))))
+                self._add(a, b) for a, b in zip(old.data, dot_product.sums, strict=True))))
 
         completed_count = Signal(range(self._accumulators + 1))
         completes = Signal()

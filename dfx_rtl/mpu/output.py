@@ -10,7 +10,10 @@ from ..arith.formats import ExactSum, Fp32
 from ..arith.fp32 import Fp32Adder, Fp32Multiplier, Fp32ToFp16, fp16_to_fp32
 from ..arith.functions import Fp16Function
 from ..registers.ports import (
-    ScalarReadSignature, ScalarWriteSignature, VectorReadSignature, VectorWriteSignature,
+    ScalarReadSignature,
+    ScalarWriteSignature,
+    VectorReadSignature,
+    VectorWriteSignature,
 )
 from .layouts import LogitsLayout, OutputCommand, OutputGroup, TokenLayout
 from .output_operand import OutputOperand
@@ -23,8 +26,10 @@ __all__ = ["OutputFunctionUnit"]
 
 
 class OutputFunctionUnit(wiring.Component):
-    """The output pass of the instructions in a queue of ``depth``: v = binary32 of the sum, times the scale, plus bias, plus residual, each
-    rounded; then h = binary16 of v; then GELU of h.
+    """The output pass, for instructions in a queue of ``depth``.
+
+    v is the sum in binary32, times the scale, plus the bias, plus the residual, each rounded; h is
+    v in binary16; GELU of h may follow.
 
     Every group goes through every step; those that its instruction has not switched on pass it
     on. Operands of invalid lanes are +0, so that these raise no flag. h is made, and can
@@ -33,10 +38,10 @@ class OutputFunctionUnit(wiring.Component):
     and the register files must accept a write of this unit in the cycle it is offered.
 
     Latency: ``latency`` cycles from a transfer of ``sums`` to ``vector_write``,
-    ``logits_latency`` + 1 to ``logits``, ``end_latency`` to ``scalar_write`` and ``retired``,
-    one more to ``token``. Throughput: a group a cycle, of logits ``logits_depth`` in as many
-    cycles and ``logits_latency`` + 2 more; an instruction with bias or residual leaves one cycle
-    unused before its first group.
+    ``maximum_latency`` to ``scalar_write``, ``logits_latency`` + 1 to ``logits``,
+    ``token_latency`` to ``token``, ``end_latency`` to ``retired``. Throughput: a group a cycle,
+    of logits ``logits_depth`` in as many cycles and ``logits_latency`` + 2 more; an instruction
+    with bias or residual leaves one cycle unused before its first group.
 
     Source: DFX paper, section 5.3 (SFU_M).
 
@@ -138,10 +143,19 @@ class OutputFunctionUnit(wiring.Component):
         return self.logits_latency + self._rounding.latency + self._gelu.latency
 
     @property
+    def token_latency(self):
+        """Cycles from the sums of an instruction's last group to the token."""
+        return self.logits_latency + self._arg_max.latency + 1
+
+    @property
+    def maximum_latency(self):
+        """Cycles from the sums of an instruction's last group to the write of its maximum."""
+        return self.latency + self._maximum.latency
+
+    @property
     def end_latency(self):
         """Cycles from the sums of an instruction's last group to its end."""
-        return max(self.latency + self._maximum.latency,
-                   self.logits_latency + self._arg_max.latency)
+        return max(self.maximum_latency, self.token_latency - 1)
 
     def elaborate(self, platform):
         m = Module()
@@ -239,7 +253,7 @@ class OutputFunctionUnit(wiring.Component):
     def _elaborate_token(self, m, sequencer, stages, strobes, values):
         m.submodules.arg_max = arg_max = self._arg_max
         group = stages[self.logits_latency]
-        end = stages[self.logits_latency + arg_max.latency]
+        end = stages[self.token_latency - 1]
         token = Signal(TokenLayout(), reset_less=True)
         valid = Signal()
         m.d.comb += [
@@ -288,7 +302,7 @@ class OutputFunctionUnit(wiring.Component):
         group = stages[self.logits_latency]
         group_gelu = stages[self.logits_latency + rounding.latency]
         end = stages[self.latency]
-        end_maximum = stages[self.latency + maximum.latency]
+        end_maximum = stages[self.maximum_latency]
         write = self.vector_write
         m.d.comb += [
             rounding.stb.eq(self._residual_adder.done & (group.write | group.maximum_enable)),

@@ -59,7 +59,7 @@ class ShiftQueue(wiring.Component):
             end.eq(count - pops),
         ]
         with m.If(pops):
-            m.d.sync += entries.eq(entries.as_value()[shape.size:])
+            m.d.sync += entries.eq(entries.as_value()[Shape.cast(shape).width:])
         with m.If(pushes):
             with m.Switch(end):
                 for place in range(self._depth):

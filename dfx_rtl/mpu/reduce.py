@@ -43,7 +43,7 @@ def _largest(m, stb, shape, items):
         kept_stb = Signal(name=f"s{stage + 1}_stb")
         m.d.sync += kept_stb.eq(stb)
         with m.If(stb):
-            m.d.sync += [register.eq(item) for register, item in zip(kept, items)]
+            m.d.sync += [register.eq(item) for register, item in zip(kept, items, strict=True)]
         stb, items = kept_stb, kept
     return items[0], stb
 

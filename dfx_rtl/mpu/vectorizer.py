@@ -85,8 +85,9 @@ class Vectorizer(wiring.Component):
             self.done.eq(self.stb & self.chunk_end),
         ]
         with m.If(self.stb):
-            m.d.comb += group.eq(Cat(Mux(valid, value.as_value(), fill[:16])
-                                     for valid, value in zip(self.lanes_valid, self.values)))
+            m.d.comb += group.eq(Cat(
+                Mux(valid, value.as_value(), fill[:16])
+                for valid, value in zip(self.lanes_valid, self.values, strict=True)))
             with m.Switch(self.part):
                 for part in range(self._parts):
                     with m.Case(part) if self._parts > 1 else m.Default():

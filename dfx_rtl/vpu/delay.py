@@ -10,7 +10,8 @@ __all__ = ["DelayLine"]
 class DelayLine(wiring.Component):
     """Delays a value, and the strobe that says it is one. Throughput one value a cycle.
 
-    A stage changes only when a value enters it, so that an idle line costs nothing.
+    It is one wide shift register that moves only while a value is inside: with one clock enable
+    for all stages it maps to SRLs, and an idle line costs a simulator almost nothing.
 
     Parameters
     ----------
@@ -45,13 +46,16 @@ class DelayLine(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        width = Shape.cast(self._shape).width
         strobes = Signal(self._cycles)
-        m.d.sync += strobes.eq(Cat(self.stb, strobes[:-1]))
-        previous, stb = self.i, self.stb
-        for cycle in range(self._cycles):
-            stage = Signal(self._shape, name=f"s{cycle + 1}", reset_less=True)
-            with m.If(stb):
-                m.d.sync += stage.eq(previous)
-            previous, stb = stage, strobes[cycle]
-        m.d.comb += [self.done.eq(stb), self.o.eq(previous)]
+        stages = Signal(width * self._cycles, reset_less=True)
+        with m.If(self.stb | strobes.any()):
+            m.d.sync += [
+                strobes.eq(Cat(self.stb, strobes[:-1])),
+                stages.eq(Cat(self.i, stages[:-width])),
+            ]
+        m.d.comb += [
+            self.done.eq(strobes[-1]),
+            Value.cast(self.o).eq(stages[-width:]),
+        ]
         return m

@@ -220,8 +220,7 @@ class MemoryPort(wiring.Component):
             m.d.sync += state.busy.eq(
                 read.active | write.active | self.bus.rvalid | self.bus.bvalid
                 | self.bus.arvalid | self.bus.awvalid | ~(self.bus.arready & self.bus.awready)
-                | (count.read_in != count.read_out) | (count.write_in != count.answer_out)
-                | (state.row_wait != 0) | (state.pause != 0))
+                | (count.read_in != count.read_out) | (count.write_in != count.answer_out))
             with m.If(self.fault.kind == FaultKind.HANG):
                 self._elaborate_hang(m, state, read, write, issue)
         return m

@@ -11,7 +11,7 @@ from sim.memory import Timing
 @pytest.mark.parametrize("name, timing, chance", [
     ("nano", Timing(), 1.0),
     ("nano", Timing.ddr(stall_threshold=80), 0.5),
-    ("tall", Timing.ddr(), 0.8),
+    pytest.param("tall", Timing.ddr(), 0.8, marks=pytest.mark.slow),
 ])
 def test_long_reads_cross_boundaries(make_system, run_system, put, collect, name, timing, chance):
     system = make_system(name, ddr=timing)

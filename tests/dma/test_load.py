@@ -19,7 +19,8 @@ def written(port):
     ("nano", {}, Timing(), 1.0),
     ("nano", {"ddr_bits": 64}, Timing.ddr(stall_threshold=70), 0.4),
     ("small", {}, Timing.ddr(), 1.0),
-    ("tall", {"ddr_bits": 128}, Timing.ddr(stall_threshold=30, outstanding=2), 0.8),
+    pytest.param("tall", {"ddr_bits": 128}, Timing.ddr(stall_threshold=30, outstanding=2), 0.8,
+                 marks=pytest.mark.slow),
 ])
 def test_random_loads(make_system, run_system, put, command, collect, name, changes, timing,
                       chance):

@@ -21,7 +21,7 @@ async def fetch_all(ctx, put, dma, jobs, stores=0):
     ("nano", Timing.hbm(stall_threshold=60), 0.7),
     ("nano", Timing.hbm(stall_threshold=150, outstanding=2), 1.0),
     ("small", Timing.hbm(stall_threshold=30), 0.9),
-    ("small8", Timing.hbm(stall_threshold=90), 0.4),
+    pytest.param("small8", Timing.hbm(stall_threshold=90), 0.4, marks=pytest.mark.slow),
 ])
 def test_random_fetches(make_system, run_system, put, collect, name, timing, chance):
     system = make_system(name, hbm=timing, seed=3, weight_tiles=64)
@@ -40,7 +40,8 @@ def test_random_fetches(make_system, run_system, put, collect, name, timing, cha
     assert tiles == [system.tile(tile + index) for tile, count in jobs for index in range(count)]
 
 
-@pytest.mark.parametrize("name", ["nano", "small"])
+@pytest.mark.parametrize("name", [
+    "nano", pytest.param("small", marks=pytest.mark.slow)])
 def test_one_tile_a_cycle_through_refreshes(make_system, run_system, put, name):
     system = make_system(name, hbm=Timing.hbm(), weight_tiles=512)
     dma = system.dma

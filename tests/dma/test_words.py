@@ -14,7 +14,7 @@ def test_reads(make_system, run_system, put, get, name, timing):
     dma, rng = system.dma, random.Random(name)
 
     async def testbench(ctx):
-        for _ in range(30):
+        for _ in range(12):
             address = 4 * rng.randrange(1 << 12)
             await put(ctx, dma.token_read, address)
             assert not ctx.get(dma.idle)
@@ -31,7 +31,7 @@ def test_writes(make_system, run_system, put, name, timing):
     system = make_system(name, ddr=timing)
     dma, rng = system.dma, random.Random(name)
     expected = bytearray(system.ddr.array)
-    jobs = [(4 * rng.randrange(1 << 12), rng.getrandbits(32)) for _ in range(60)]
+    jobs = [(4 * rng.randrange(1 << 12), rng.getrandbits(32)) for _ in range(30)]
 
     async def testbench(ctx):
         for address, word in jobs:

@@ -48,9 +48,9 @@ def exact_sums(x, weights):
         terms = (float16_from_bits(x).astype(np.float64)[:, None]
                  * float16_from_bits(weights).astype(np.float64))
     value = np.array(integers(x) @ integers(weights)).reshape(-1)
-    return value, dict(positive_infinity=(terms == np.inf).any(axis=0),
-                       negative_infinity=(terms == -np.inf).any(axis=0),
-                       nan=np.isnan(terms).any(axis=0))
+    return value, {"positive_infinity": (terms == np.inf).any(axis=0),
+                       "negative_infinity": (terms == -np.inf).any(axis=0),
+                       "nan": np.isnan(terms).any(axis=0)}
 
 
 def order_key(bits):
@@ -79,7 +79,7 @@ class Job:
 
 def make_job(rng, config, fields, *, rows, columns, position=0, kind="normal", weights=None):
     d, lanes = config.tile, config.lanes
-    fields = dict(block=1, first=1, last=1, token_rows=1) | fields
+    fields = {"block": 1, "first": 1, "last": 1, "token_rows": 1} | fields
     fields.setdefault("rows", rows)
     fields.setdefault("columns", columns)
     instruction = Instruction(Opcode.CONV1D, **fields)

@@ -109,8 +109,9 @@ def test_arg_max_flags_a_nan_that_counts(simulate):
     dut = ArgMax(2)
 
     async def testbench(ctx):
-        for values, valid, stb, invalid in ((0x7FC00000 << 32, 3, 1, 1), (0x7FC00000 << 32, 1, 1, 0),
-                                            (0x7F800000, 3, 1, 0), (0x7FC00000, 1, 0, 0)):
+        for values, valid, stb, invalid in (
+                (0x7FC00000 << 32, 3, 1, 1), (0x7FC00000 << 32, 1, 1, 0), (0x7F800000, 3, 1, 0),
+                (0x7FC00000, 1, 0, 0)):
             ctx.set(dut.stb, stb)
             ctx.set(dut.values.as_value(), values)
             ctx.set(dut.lanes_valid, valid)

@@ -106,12 +106,13 @@ def test_nothing_gated_raises_a_flag(simulate, config, transposed):
         vectors[base + 2][1:] = random_bits(rng, config.tile - 1, "garbage")
     scalars[0] = 0x7F800000
     weights = random_bits(rng, (rows, columns))
-    fields = dict(source=0, bias=10, bias_enable=1, residual=20, residual_enable=1, block=3,
-                  transposed=transposed, write=1, mask=1, maximum_enable=1, maximum=40)
-    jobs = [make_job(rng, config, fields | dict(destination=30), rows=rows, columns=columns,
+    fields = {"source": 0, "bias": 10, "bias_enable": 1, "residual": 20, "residual_enable": 1,
+              "block": 3, "transposed": transposed, "write": 1, "mask": 1, "maximum_enable": 1,
+              "maximum": 40}
+    jobs = [make_job(rng, config, fields | {"destination": 30}, rows=rows, columns=columns,
                      weights=weights),
-            make_job(rng, config, dict(write=1, destination=50, scale_enable=1, gelu=1,
-                                       transposed=transposed, arg_max=1, logits=1),
+            make_job(rng, config, {"write": 1, "destination": 50, "scale_enable": 1, "gelu": 1,
+                                       "transposed": transposed, "arg_max": 1, "logits": 1},
                      rows=rows, columns=columns, weights=weights)]
     _, world = run(simulate, config, jobs, vectors, scalars)
     assert not world.overflow
@@ -123,9 +124,9 @@ def test_overflow_of_rounding_counts_only_if_the_result_is_kept(simulate):
     vectors, scalars = _registers(rng, NANO)
     vectors[0] = bits16(np.full(8, 6e4, dtype=np.float16))
     weights = np.full((8, 2), bits16(np.float16(1)), dtype=np.uint16)
-    for fields, overflow in ((dict(logits=1, arg_max=1), False), (dict(write=1), True),
-                             (dict(maximum_enable=1), True)):
-        job = make_job(rng, NANO, fields | dict(destination=9), rows=8, columns=2, weights=weights)
+    for fields, overflow in (({"logits": 1, "arg_max": 1}, False), ({"write": 1}, True),
+                             ({"maximum_enable": 1}, True)):
+        job = make_job(rng, NANO, fields | {"destination": 9}, rows=8, columns=2, weights=weights)
         _, world = run(simulate, NANO, [job], vectors, scalars)
         assert world.overflow == overflow
         assert not world.invalid
@@ -136,7 +137,7 @@ def test_overflow_of_rounding_counts_only_if_the_result_is_kept(simulate):
 def test_latency(simulate, config, latency):
     rng = np.random.default_rng(5)
     vectors, scalars = _registers(rng, config)
-    job = make_job(rng, config, dict(write=1, destination=9), rows=2 * config.tile, columns=1)
+    job = make_job(rng, config, {"write": 1, "destination": 9}, rows=2 * config.tile, columns=1)
     dut, world = run(simulate, config, [job], vectors, scalars)
     assert dut.latency == latency
     assert world.write_cycles[0] - world.issue_cycles[-1] == latency
@@ -153,12 +154,14 @@ def test_one_tile_a_cycle_across_instructions(simulate, config):
     rng = np.random.default_rng(6)
     d, lanes = config.tile, config.lanes
     vectors, scalars = _registers(rng, config, 256)
-    long = dict(block=32, write=1, bias=30, bias_enable=1, residual=60, residual_enable=1)
-    scores = dict(block=32, write=1, mask=1, scale=1, scale_enable=1, maximum_enable=1, maximum=40)
-    values = dict(block=4, write=1, scale=2, scale_enable=1, transposed=1)
+    long = {"block": 32, "write": 1, "bias": 30, "bias_enable": 1, "residual": 60,
+            "residual_enable": 1}
+    scores = {"block": 32, "write": 1, "mask": 1, "scale": 1, "scale_enable": 1,
+              "maximum_enable": 1, "maximum": 40}
+    values = {"block": 4, "write": 1, "scale": 2, "scale_enable": 1, "transposed": 1}
     shapes = [(long, 4 * d, 8 * lanes), (scores, d, 10 * lanes - 1), (scores, d, 10 * lanes),
               (values, 4 * d - 1, 4 * lanes), (values, 4 * d, 4 * lanes), (long, 2 * d, 6 * lanes)]
-    jobs = [make_job(rng, config, fields | dict(destination=100 + 20 * number), rows=rows,
+    jobs = [make_job(rng, config, fields | {"destination": 100 + 20 * number}, rows=rows,
                      columns=columns)
             for number, (fields, rows, columns) in enumerate(shapes)]
     dut, world = run(simulate, config, jobs, vectors, scalars)
@@ -174,8 +177,9 @@ def test_a_chunk_a_cycle(simulate):
     """With d = l every group is a chunk of bias and of residual, and all of them stream."""
     rng = np.random.default_rng(7)
     vectors, scalars = _registers(rng, SQUARE, 256)
-    fields = dict(block=32, write=1, bias=0, bias_enable=1, residual=50, residual_enable=1,
-                  scale_enable=1, gelu=1, destination=100, maximum_enable=1, maximum=40)
+    fields = {"block": 32, "write": 1, "bias": 0, "bias_enable": 1, "residual": 50,
+              "residual_enable": 1, "scale_enable": 1, "gelu": 1, "destination": 100,
+              "maximum_enable": 1, "maximum": 40}
     job = make_job(rng, SQUARE, fields, rows=4, columns=4 * 40)
     _, world = run(simulate, SQUARE, [job], vectors, scalars)
     assert np.diff(world.write_cycles).tolist() == [1] * 39
@@ -184,9 +188,9 @@ def test_a_chunk_a_cycle(simulate):
 def test_tiles_go_on_while_a_scale_is_late(simulate):
     rng = np.random.default_rng(8)
     vectors, scalars = _registers(rng, NANO)
-    late = make_job(rng, NANO, dict(write=1, scale=3, scale_enable=1, destination=50, block=4),
-                    rows=16, columns=8)
-    others = [make_job(rng, NANO, dict(write=1, destination=60 + 5 * k), rows=20, columns=9)
+    late = make_job(rng, NANO, {"write": 1, "scale": 3, "scale_enable": 1, "destination": 50,
+                                "block": 4}, rows=16, columns=8)
+    others = [make_job(rng, NANO, {"write": 1, "destination": 60 + 5 * k}, rows=20, columns=9)
               for k in range(3)]
     _, world = run(simulate, NANO, [late, *others], vectors, scalars, scalar_ready={3: 150})
     assert world.issue_cycles[-1] < 100
@@ -198,8 +202,8 @@ def test_tiles_go_on_while_a_scale_is_late(simulate):
 def test_accumulators_run_out(simulate):
     rng = np.random.default_rng(9)
     vectors, scalars = _registers(rng, NANO)
-    job = make_job(rng, NANO, dict(write=1, scale=3, scale_enable=1, destination=50, block=32),
-                   rows=8, columns=2 * 70)
+    job = make_job(rng, NANO, {"write": 1, "scale": 3, "scale_enable": 1, "destination": 50,
+                               "block": 32}, rows=8, columns=2 * 70)
     _, world = run(simulate, NANO, [job], vectors, scalars, scalar_ready={3: 150},
                    vector_ready={0: 20})
     assert world.issue_cycles[:NANO.accumulators] == list(range(20, 20 + NANO.accumulators))
@@ -213,7 +217,7 @@ def test_accumulators_run_out(simulate):
 def test_output_queue_runs_full(simulate):
     rng = np.random.default_rng(10)
     vectors, scalars = _registers(rng, NANO)
-    jobs = [make_job(rng, NANO, dict(write=1, scale=3, scale_enable=1, destination=50 + k),
+    jobs = [make_job(rng, NANO, {"write": 1, "scale": 3, "scale_enable": 1, "destination": 50 + k},
                      rows=8, columns=2) for k in range(20)]
     _, world = run(simulate, NANO, jobs, vectors, scalars, scalar_ready={3: 100})
     assert sum(cycle < 100 for cycle in world.issue_cycles) == 17
@@ -223,7 +227,7 @@ def test_output_queue_runs_full(simulate):
 def test_activity_names_what_is_missing(simulate):
     rng = np.random.default_rng(11)
     vectors, scalars = _registers(rng, NANO)
-    jobs = [make_job(rng, NANO, dict(write=1, destination=50), rows=16, columns=8)]
+    jobs = [make_job(rng, NANO, {"write": 1, "destination": 50}, rows=16, columns=8)]
     _, world = run(simulate, NANO, jobs, vectors, scalars, vector_ready={0: 50},
                    stalls=Stalls(weights=.8))
     assert world.activities[0] == Activity.ISSUE
@@ -244,9 +248,9 @@ def test_segments(simulate, config, stalls):
         columns = int(rng.integers(1, 32 * config.lanes // 2))
         for segment in range(segments):
             last = segment == segments - 1
-            fields = dict(first=int(segment == 0), last=int(last), block=32, write=1,
-                          destination=100 + 20 * number, source=int(rng.integers(50)),
-                          bias=60, bias_enable=number % 2, arg_max=1)
+            fields = {"first": int(segment == 0), "last": int(last), "block": 32, "write": 1,
+                      "destination": 100 + 20 * number, "source": int(rng.integers(50)),
+                      "bias": 60, "bias_enable": number % 2, "arg_max": 1}
             jobs.append(make_job(rng, config, fields, rows=int(rng.integers(1, 3 * config.tile)),
                                  columns=columns))
     run(simulate, config, jobs, vectors, scalars, stalls=stalls)
@@ -255,10 +259,10 @@ def test_segments(simulate, config, stalls):
 def test_instructions_retire_in_order(simulate):
     rng = np.random.default_rng(13)
     vectors, scalars = _registers(rng, NANO)
-    jobs = [make_job(rng, NANO, dict(write=1, scale=3, scale_enable=1, destination=50),
+    jobs = [make_job(rng, NANO, {"write": 1, "scale": 3, "scale_enable": 1, "destination": 50},
                      rows=8, columns=8),
-            make_job(rng, NANO, dict(last=0, block=4), rows=8, columns=8),
-            make_job(rng, NANO, dict(first=0, write=1, block=4, destination=60),
+            make_job(rng, NANO, {"last": 0, "block": 4}, rows=8, columns=8),
+            make_job(rng, NANO, {"first": 0, "write": 1, "block": 4, "destination": 60},
                      rows=8, columns=8)]
     _, world = run(simulate, NANO, jobs, vectors, scalars, scalar_ready={3: 100})
     assert world.issue_cycles[-1] < 30
@@ -269,7 +273,7 @@ def test_instructions_retire_in_order(simulate):
 def test_logits_and_tokens_wait_for_room(simulate):
     rng = np.random.default_rng(14)
     vectors, scalars = _registers(rng, NANO)
-    jobs = [make_job(rng, NANO, dict(logits=1, arg_max=1, block=32), rows=8, columns=79)
+    jobs = [make_job(rng, NANO, {"logits": 1, "arg_max": 1, "block": 32}, rows=8, columns=79)
             for _ in range(3)]
     _, world = run(simulate, NANO, jobs, vectors, scalars, stalls=Stalls(logits=.9, token=.99))
     assert len(world.tokens) == 3
@@ -284,7 +288,7 @@ def test_arg_max_ignores_padding_and_not_numbers(simulate):
     some = bits16(np.full((SMALL.tile, 9), 2, dtype=np.float16))
     some[0, [0, 3, 5]] = 0x7E00
     some[1, [4, 7, 8]] = bits16(np.float16(1))
-    jobs = [make_job(rng, SMALL, dict(arg_max=1, logits=1), rows=SMALL.tile, columns=9,
+    jobs = [make_job(rng, SMALL, {"arg_max": 1, "logits": 1}, rows=SMALL.tile, columns=9,
                      weights=weights)
             for weights in (some, np.full((SMALL.tile, 9), 0x7E00, dtype=np.uint16))]
     _, world = run(simulate, SMALL, jobs, vectors, scalars)
@@ -296,7 +300,7 @@ def test_arg_max_ignores_padding_and_not_numbers(simulate):
 def test_a_stalled_write_is_caught(simulate):
     rng = np.random.default_rng(16)
     vectors, scalars = _registers(rng, NANO)
-    job = make_job(rng, NANO, dict(write=1, destination=50), rows=8, columns=8)
+    job = make_job(rng, NANO, {"write": 1, "destination": 50}, rows=8, columns=8)
     dut = MatrixProcessingUnit(NANO)
     world = World(dut, NANO, [job], vectors, scalars, rng=rng)
 

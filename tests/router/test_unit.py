@@ -91,7 +91,6 @@ def test_one_core_copies(simulate, put, ready_in, stall):
 
 def test_latency_and_throughput(simulate, put):
     dut = Single(NANO)
-    chunks = [index * 3 + 1 for index in range(64)]
     router = dut.router
     seen = []
 
@@ -102,7 +101,7 @@ def test_latency_and_throughput(simulate, put):
         ctx.set(router.commands.payload, command(
             0, 10, 20, {"instruction": 0, "layer": 0, "position": 0}))
         ctx.set(router.commands.valid, 1)
-        for cycle in range(40):
+        for _ in range(40):
             _, _, ready, read, write, retired = await ctx.tick().sample(
                 router.commands.ready, router.operand.valid, router.vector_write.valid,
                 router.retired)

@@ -82,14 +82,13 @@ def run(simulate, lanes, operation, exponential, beats, scalar=None):
 @pytest.mark.parametrize("exponential", [0, 1])
 def test_special(simulate, operation, exponential):
     pairs = list(itertools.product(SPECIAL, SPECIAL))
-    beats = [([a for a, _ in pairs[k:k + 4]], [b for _, b in pairs[k:k + 4]], 4)
-             for k in range(0, len(pairs), 4)]
-    run(simulate, 4, operation, exponential, beats)
+    beats = [([a for a, _ in pairs[k:k + 2]], [b for _, b in pairs[k:k + 2]], 2)
+             for k in range(0, len(pairs), 2)]
+    run(simulate, 2, operation, exponential, beats)
 
 
 @OPERATIONS
-@pytest.mark.parametrize("exponential", [0, 1])
-@pytest.mark.parametrize("lanes", [1, 2, 8])
+@pytest.mark.parametrize("exponential,lanes", [(0, 1), (1, 2), (0, 3)])
 def test_random_with_gaps(simulate, operation, exponential, lanes):
     rng = np.random.default_rng(lanes)
     beats = [None if rng.random() < 0.3 else
@@ -99,21 +98,21 @@ def test_random_with_gaps(simulate, operation, exponential, lanes):
 
 
 @OPERATIONS
-@pytest.mark.parametrize("scalar", [0x3F800000, 0x7F800000, 0xFFC00001, 0x00000001, 0xC1200000])
+@pytest.mark.parametrize("scalar", [0x7F800000, 0xFFC00001, 0xC1200000])
 def test_scalar(simulate, operation, scalar):
     rng = np.random.default_rng(1)
-    beats = [(list(random_bits(rng, 4)), [0x7E00] * 4, int(rng.integers(1, 5)))
+    beats = [(list(random_bits(rng, 2)), [0x7E00] * 2, int(rng.integers(1, 3)))
              for _ in range(20)]
-    run(simulate, 4, operation, 0, beats, scalar=scalar)
+    run(simulate, 2, operation, 0, beats, scalar=scalar)
 
 
-@OPERATIONS
-def test_overflow_and_invalid_apart(simulate, operation):
-    run(simulate, 1, operation, 0, [([0x7BFF], [0x7BFF], 1)])
-    run(simulate, 1, operation, 0, [([0x7BFF], [0xFBFF], 1)])
-    run(simulate, 1, operation, 0, [([0x7C00], [0xFC00], 1)])
-    run(simulate, 1, operation, 0, [([0x7C00], [0x0000], 1)])
-    run(simulate, 1, operation, 1, [([0x4A00], [0x3C00], 1)])
+@pytest.mark.parametrize("operation,exponential,a,b", [
+    (VectorOperation.ADD, 0, 0x7BFF, 0x7BFF),
+    (VectorOperation.SUB, 0, 0x7C00, 0x7C00),
+    (VectorOperation.MUL, 0, 0x7C00, 0x0000),
+    (VectorOperation.MOVE, 1, 0x4A00, 0x3C00)])
+def test_one_flag(simulate, operation, exponential, a, b):
+    run(simulate, 1, operation, exponential, [([a], [b], 1)])
 
 
 def test_latencies():

@@ -409,6 +409,32 @@ def test_stalls(simulate, threshold):
     assert abs(rate - (1 - threshold / 256)) < .05
 
 
+def test_stalls_of_writes(simulate):
+    """Addresses, data and responses are all withheld at times, and at times not."""
+    bench, trace = Bench(), []
+    names = ("arready", "awready", "wready", "wvalid", "wlast", "bvalid")
+
+    async def testbench(ctx):
+        await settled(ctx)
+        for _ in range(20):
+            await write_bursts(ctx, bench.bus, 1, length=3)
+            await ctx.tick().repeat(20)
+
+    bench.run(simulate, testbench, timing=Timing(stall_threshold=120),
+              background=[collector(bench.bus, "b", (), []), watcher(bench.bus, names, trace)])
+    for name in ("arready", "awready"):
+        values = {row[names.index(name)] for row in trace[4:]}
+        assert values == {0, 1}
+    beats = [cycle for cycle, row in enumerate(trace) if row[2] and row[3]]
+    gaps = {after - before for first, *rest in np.reshape(beats, (20, 4)).tolist()
+            for before, after in zip([first, *rest], rest, strict=False)}
+    assert min(gaps) == 1 and len(gaps) > 2
+    last = [cycle for cycle, row in enumerate(trace) if row[2:5] == (1, 1, 1)]
+    answers = [cycle for cycle, row in enumerate(trace) if row[5]]
+    delays = {answer - cycle for cycle, answer in zip(last, answers, strict=True)}
+    assert min(delays) == 2 and len(delays) > 2
+
+
 def test_turnaround(simulate):
     """Both directions flow: the bus turns after 8 bursts and idles at each turn; none starves."""
     bench, trace = Bench(), []

@@ -101,7 +101,7 @@ BAD = {
     "fixed": ([address("aw", burst=Burst.FIXED)], "BURST"),
     "wrapping": ([address("ar", burst=Burst.WRAP)], "BURST"),
     "unaligned": ([address("ar", addr=0x210)], "ALIGNMENT"),
-    "beyond the memory": ([address("ar", addr=SIZE)], "ADDRESS_RANGE"),
+    "beyond the memory": ([address("ar", addr=SIZE, length=0)], "ADDRESS_RANGE"),
     "far beyond the memory": ([address("aw", addr=1 << 32)], "ADDRESS_RANGE"),
     "data first": ([w()], "W_BEFORE_AW"),
     "data of no address": ([{**address("aw", length=0), **w(last=1)}, {**AW0, **w(last=1)}],

@@ -1,0 +1,92 @@
+"""LayerNorm by itself, with a scalar unit beside it; whole vectors are in test_unit.py."""
+
+import numpy as np
+import pytest
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import connect
+
+from dfx_rtl.vpu.layernorm import LayerNorm
+from dfx_rtl.vpu.scalar import ScalarUnit
+from tests.vpu.bench import beat_payload
+from tests.vpu.golden import exact_sum, integers, rounded, single_bits
+
+# 7 for the difference, 2 to round it, 1 to note it; then a product, a sum and a reciprocal
+# square root, each with one cycle to ask and `requests to results` of the scalar unit.
+COEFFICIENTS = 7 + 2 + 1 + (1 + 3) + (1 + 4) + (1 + 16)
+
+
+class Bench(wiring.Component):
+    def __init__(self):
+        self.dut = LayerNorm(1)
+        self.unit = ScalarUnit()
+        super().__init__({})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.dut = self.dut
+        m.submodules.unit = self.unit
+        connect(m, self.dut.requests, self.unit.requests)
+        connect(m, self.unit.results, self.dut.results)
+        return m
+
+
+@pytest.mark.parametrize("kind", ["usual", "constant", "infinite"])
+def test_coefficients(simulate, kind):
+    rng = np.random.default_rng(1)
+    length = 50
+    values = rng.normal(3, 10, length).astype(np.float16)
+    if kind == "constant":
+        values[:] = 7.5
+    bench = Bench()
+    dut = bench.dut
+    factor, square_factor = np.float32(1 / length), np.float32(1 / length**2)
+    epsilon = np.float32(1e-5)
+    terms = integers(values)
+    total, squares = sum(terms), sum(term * term for term in terms)
+    latency = []
+
+    async def testbench(ctx):
+        ctx.set(dut.length, length)
+        for port, value in ((dut.mean_factor, factor), (dut.variance_factor, square_factor),
+                            (dut.epsilon, epsilon)):
+            ctx.set(port.as_value(), single_bits(value))
+        for _ in range(2):
+            ctx.set(dut.total.value, total << 24)
+            ctx.set(dut.squares.value, squares)
+            ctx.set(dut.squares.positive_infinity, kind == "infinite")
+            ctx.set(dut.exact_done, 1)
+            await ctx.tick()
+            ctx.set(dut.exact_done, 0)
+            ctx.set(dut.sum.as_value(), single_bits(exact_sum(values)))
+            await ctx.tick()
+            ctx.set(dut.sum_done, 1)
+            await ctx.tick()
+            ctx.set(dut.sum_done, 0)
+            latency.append(3)
+            invalid = False
+            while not ctx.get(dut.coefficients_ready):
+                _, _, seen = await ctx.tick().sample(dut.invalid)
+                invalid |= bool(seen)
+                latency[-1] += 1
+            assert invalid == (kind == "infinite")
+            # One beat that ends the vector: gamma 1, beta 0.
+            ctx.set(dut.beat, beat_payload([0x4900], [0x3C00], [0], last=1, chunk_last=1))
+            ctx.set(dut.stb, 1)
+            await ctx.tick()
+            ctx.set(dut.stb, 0)
+            assert not ctx.get(dut.coefficients_ready)
+            await ctx.tick().until(dut.done)
+            if kind == "infinite":
+                wanted = 0x7E00
+            else:
+                mean = exact_sum(values) * factor
+                variance = rounded(length * squares - total**2, -48) * square_factor
+                rstd = np.float32(1 / np.sqrt(np.float64(variance + epsilon)))
+                wanted = int(np.float16((np.float32(10) - mean) * rstd).view(np.uint16))
+            assert ctx.get(dut.result.values[0].as_value()) == wanted
+
+    simulate(bench, testbench)
+    assert max(latency) <= COEFFICIENTS
+    if kind == "usual":
+        assert latency == [COEFFICIENTS] * 2
