@@ -43,7 +43,7 @@ class LogitsWriter(wiring.Component):
     stride : In(32)
         Bytes from one token's logits to the next one's, a multiple of the same.
     output_index : In(17)
-        Which token these are the logits of.
+        Which token these are the logits of; read with its first group.
     writes : Out(stream.Signature(WriteRequestLayout))
         To the DDR port.
     idle : Out(1)
@@ -88,7 +88,9 @@ class LogitsWriter(wiring.Component):
             with m.State("IDLE"):
                 m.d.comb += self.idle.eq(~self.logits.valid)
                 with m.If(self.logits.valid):
-                    m.d.sync += row.eq(self.base + self.output_index * self.stride)
+                    # The index moves on with the arg max, before the last groups have left.
+                    with m.If(self.logits.payload.group == 0):
+                        m.d.sync += row.eq(self.base + self.output_index * self.stride)
                     m.next = "ADDRESS"
             with m.State("ADDRESS"):
                 m.d.comb += self.logits.ready.eq(1)

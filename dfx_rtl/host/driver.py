@@ -189,8 +189,13 @@ class Driver:
             if state is State.DONE:
                 return tokens
 
-    async def reset(self):
+    async def reset(self, patience=200):
         """Soft reset: the core drains its memory ports and goes to IDLE.
+
+        Parameters
+        ----------
+        patience : int
+            How often to look whether it is there.
 
         Returns
         -------
@@ -198,10 +203,9 @@ class Driver:
             Whether it got there; if not, a port owes an answer and only a full reset helps.
         """
         await self.write("CONTROL", reset=1)
-        for _ in range(64):
+        for _ in range(patience):
             if (await self.status()).state is State.IDLE:
                 return True
-            await self._bus.wait()
         return False
 
     async def counters(self):

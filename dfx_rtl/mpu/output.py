@@ -191,11 +191,9 @@ class OutputFunctionUnit(wiring.Component):
             self.overflow.eq(Cat(unit.done & unit.overflow for unit in (
                 self._multiplier, self._bias_adder, self._residual_adder, self._rounding,
                 self._gelu)).any()),
-            self.invalid.eq(Cat(
-                *(unit.done & unit.invalid for unit in (
-                    self._exact, self._multiplier, self._bias_adder, self._residual_adder,
-                    self._rounding, self._gelu)),
-                self._arg_max.stb & self._arg_max.invalid).any()),
+            self.invalid.eq(Cat(unit.done & unit.invalid for unit in (
+                self._exact, self._multiplier, self._bias_adder, self._residual_adder,
+                self._rounding, self._gelu)).any()),
         ]
         return m
 

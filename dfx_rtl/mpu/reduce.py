@@ -127,7 +127,8 @@ class RunningMaximum(wiring.Component):
 class ArgMax(wiring.Component):
     """The index of the largest of a stream of groups of canonical binary32 values.
 
-    +0 equals -0; the lowest index wins a tie; a NaN never wins.
+    +0 equals -0; the lowest index wins a tie; a NaN never wins. It raises no flag here: the
+    operation that made it has done that.
 
     Latency: ``latency`` cycles. Throughput: a group a cycle.
 
@@ -156,8 +157,6 @@ class ArgMax(wiring.Component):
         The column of the largest value up to that group.
     value : Out(Fp32)
         Its value.
-    invalid : Out(1)
-        There was a NaN in a lane that counts, in this group. Valid with ``stb``.
 
     Raises
     ------
@@ -178,7 +177,6 @@ class ArgMax(wiring.Component):
             "found":       Out(1),
             "index":       Out(LENGTH),
             "value":       Out(Fp32),
-            "invalid":     Out(1),
         })
 
     @property
@@ -221,7 +219,6 @@ class ArgMax(wiring.Component):
             self.found.eq(key != 0),
             self.index.eq(largest.index),
             self.value.eq(Mux(key[31], Cat(key[:31], largest.negative_zero), ~key)),
-            self.invalid.eq(not_numbers.any()),
         ]
         with m.If(done):
             m.d.sync += running.eq(largest)

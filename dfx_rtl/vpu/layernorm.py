@@ -23,9 +23,10 @@ class LayerNorm(wiring.Component):
     y = f16(f32(f32(f32(f32(x - mean) * rstd) * gamma) + beta)) beat by beat.
     The difference is taken in integers, so it can neither cancel nor overflow.
 
-    Latency from ``exact_done`` to ``coefficients_ready``: 7 cycles for the difference, 2 to round
-    it, and then three requests to the scalar unit; the mean is ready before. From ``stb`` to
-    ``done``: :class:`Normaliser`'s. Throughput one beat a cycle.
+    Latency from ``exact_done`` to ``coefficients_ready``: 39 cycles. 7 for the difference, 2 to
+    round it and 1 to note it, and then a product, a sum and a reciprocal square root in the
+    scalar unit (2, 3 and 15 cycles), each with 3 more to ask for it and note it; the mean is ready
+    before. From ``stb`` to ``done``: :class:`Normaliser`'s. Throughput one beat a cycle.
 
     Source: DFX paper, sections 4.2 and 4.3 (LayerNorm); the order of the roundings is ours.
 
@@ -72,6 +73,9 @@ class LayerNorm(wiring.Component):
         STABLE = 2
         RSTD = 3
         READY = 4
+
+    #: Cycles from ``exact_done`` to the first request that needs the difference.
+    difference_latency = VarianceDifference.latency + ExactToFp32.latency + 1
 
     def __init__(self, lanes):
         self._lanes = lanes

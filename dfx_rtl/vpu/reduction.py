@@ -50,6 +50,7 @@ class Reduction(wiring.Component):
 
     def __init__(self, lanes):
         self._lanes = lanes
+        self._products = DotProduct(lanes, 2)
         super().__init__({
             "stb": In(1),
             "values": In(data.ArrayLayout(Fp16, lanes)),
@@ -62,15 +63,18 @@ class Reduction(wiring.Component):
             "invalid": Out(1),
         })
 
+    #: Cycles from ``exact_done`` to ``done``.
+    rounding_latency = ExactToFp32.latency
+
     @property
     def latency(self):
         """Cycles from the last beat to ``exact_done``."""
-        return DotProduct(self._lanes, 2).latency + 1
+        return self._products.latency + 1
 
     def elaborate(self, platform):
         m = Module()
         lanes = self._lanes
-        m.submodules.products = products = DotProduct(lanes, 2)
+        m.submodules.products = products = self._products
         m.submodules.line = line = DelayLine(1, products.latency)
         m.submodules.rounding = rounding = ExactToFp32(1)
         ones = sum(FP16_ONE << (16 * lane) for lane in range(lanes))

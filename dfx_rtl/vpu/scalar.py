@@ -17,8 +17,9 @@ class ScalarUnit(wiring.Component):
     """MOVE, ADD, SUB, MUL, RECIP and RECIP_SQRT on binary32; every result rounded once.
 
     A request is taken while nothing is worked on. Latency from the request to ``results.valid``:
-    the arithmetic unit's (3 for MOVE, ADD and SUB, 2 for MUL, the digit recurrence's for the
-    others) plus 2. One operation at a time: the next one is taken in the cycle after the result.
+    the arithmetic unit's (3 for MOVE, ADD and SUB, 2 for MUL, 15 for the others) plus 2;
+    :meth:`latency` tells. One operation at a time: the next one is taken in the cycle after the
+    result.
 
     Source: DFX paper, section 4.3 (SFU_V).
 
@@ -38,11 +39,23 @@ class ScalarUnit(wiring.Component):
     overflow: Out(1)
     invalid: Out(1)
 
+    def __init__(self):
+        super().__init__()
+        self._reciprocal = Reciprocal()
+
+    def latency(self, operation):
+        """Cycles from a request that is taken to the first one in which its result is valid."""
+        if operation in (ScalarOperation.RECIP, ScalarOperation.RECIP_SQRT):
+            return self._reciprocal.latency + 2
+        if operation == ScalarOperation.MUL:
+            return Fp32Multiplier.latency + 2
+        return Fp32Adder.latency + 2
+
     def elaborate(self, platform):
         m = Module()
         m.submodules.adder = adder = Fp32Adder(1)
         m.submodules.multiplier = multiplier = Fp32Multiplier(1)
-        m.submodules.reciprocal = reciprocal = Reciprocal()
+        m.submodules.reciprocal = reciprocal = self._reciprocal
         request = Signal(ScalarRequest, reset_less=True)
         result = Signal(Fp32, reset_less=True)
         begin = Signal()

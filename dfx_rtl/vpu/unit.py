@@ -12,7 +12,7 @@ from ..registers.ports import (
     VectorWriteSignature,
 )
 from .control import VectorControl
-from .jobs import VectorOperation
+from .jobs import ScalarOperation, VectorOperation
 from .layernorm import LayerNorm
 from .normaliser import Normaliser
 from .operand_collector import OperandCollector
@@ -62,6 +62,8 @@ class VectorProcessingUnit(wiring.Component):
     def __init__(self, config):
         self._tile = config.tile
         self._lanes = config.vector_lanes
+        self._reduction = Reduction(self._lanes)
+        self._scalar_unit = ScalarUnit()
         super().__init__({
             "commands": In(stream.Signature(VectorCommand)),
             "operand": Out(VectorReadSignature(config.tile)),
@@ -81,6 +83,38 @@ class VectorProcessingUnit(wiring.Component):
         longest = max(Normaliser.latency, VectorFunctionUnit.latency(VectorOperation.MOVE, True))
         return -(-(beats + longest + 1) // beats)
 
+    @property
+    def layernorm_bubble(self):
+        """Cycles from the last chunk of x read to the first chunk of y written, n a whole chunk.
+
+        2 to the chunk's first beat, B - 1 to its last, the sums, the difference, each scalar
+        operation and 1 to note it; then B - 1, the normaliser and 1 in the packer.
+        """
+        beats = self._tile // self._lanes
+        operations = (ScalarOperation.MUL, ScalarOperation.ADD, ScalarOperation.RECIP_SQRT)
+        coefficients = LayerNorm.difference_latency + sum(
+            self._scalar_unit.latency(operation) + 1 for operation in operations)
+        return (2 + beats - 1 + self._reduction.latency + coefficients
+                + beats - 1 + Normaliser.latency + 1)
+
+    @property
+    def softmax_bubble(self):
+        """Cycles from the last chunk of scores read to the last chunk of exponentials written.
+
+        2 to the chunk's first beat, B - 1 to its last, the vector function unit, the packer.
+        """
+        beats = self._tile // self._lanes
+        return 2 + beats - 1 + VectorFunctionUnit.latency(VectorOperation.SUB, True) + 1
+
+    @property
+    def softmax_sum(self):
+        """Cycles from the last chunk of exponentials written to the reciprocal of their sum.
+
+        The sum, its rounding, 1 to note it, the reciprocal, less 1 in the packer.
+        """
+        return (self._reduction.latency + Reduction.rounding_latency
+                + self._scalar_unit.latency(ScalarOperation.RECIP))
+
     def elaborate(self, platform):
         m = Module()
         tile, lanes = self._tile, self._lanes
@@ -88,10 +122,10 @@ class VectorProcessingUnit(wiring.Component):
         m.submodules.collector = collector = OperandCollector(tile, lanes)
         m.submodules.router = router = BeatRouter(lanes)
         m.submodules.vfu = vfu = VectorFunctionUnit(lanes)
-        m.submodules.reduction = reduction = Reduction(lanes)
+        m.submodules.reduction = reduction = self._reduction
         m.submodules.layernorm = layernorm = LayerNorm(lanes)
         m.submodules.scalar_step = scalar_step = ScalarStep()
-        m.submodules.scalar_unit = scalar_unit = ScalarUnit()
+        m.submodules.scalar_unit = scalar_unit = self._scalar_unit
         m.submodules.packer = packer = Packer(tile, lanes, self.packer_depth)
 
         connect(m, flipped(self.commands), control.commands)

@@ -42,6 +42,9 @@ class VarianceDifference(wiring.Component):
         The difference, in units of 2**-48, never negative. NaN if a flag of an operand is set.
     """
 
+    #: Cycles from ``stb`` to ``done``.
+    latency = 7
+
     stb: In(1)
     length: In(LENGTH)
     total: In(ExactSum())

@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from amaranth import *
 
 from dfx_rtl.isa import Index, Instruction, Opcode
 from sim.memory import Timing
@@ -106,7 +107,12 @@ def test_fetch_waits_for_the_store(make_system, run_system, put, get, command, s
                          tiles=4), 3)]
     expect_key(config, tiles, chunks, *jobs[0], 0)
     expect_value(config, tiles, chunks, *jobs[1], 0)
-    got = []
+    got, answers = [], []
+
+    async def watch(ctx):
+        valid = Cat(port.bvalid & port.bready for port in dma.hbm)
+        async for _, _, answered in ctx.tick("hbm").sample(valid):
+            answers.extend([1] * answered.bit_count())
 
     async def testbench(ctx):
         # The fetches are known long before the stores.
@@ -123,8 +129,10 @@ def test_fetch_waits_for_the_store(make_system, run_system, put, get, command, s
             tile, = await ctx.tick().sample(dma.weights.payload.as_value()) \
                 .until(dma.weights.valid)
             got.append(tile)
+            # An answer takes longer than a read: a fetch that did not wait would be seen here.
+            assert len(answers) >= (4 if len(got) <= 8 else 20)
 
-    run_system(system, testbench, background=(serve_operand(dma.operand, chunks),))
+    run_system(system, testbench, background=(serve_operand(dma.operand, chunks), watch))
     assert got == [tiles[index] for index in range(8, 32)]
 
 

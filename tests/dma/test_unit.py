@@ -220,6 +220,27 @@ def test_soft_reset_in_the_midst(make_system, run_system, put, command, serve_op
     assert errors == []
 
 
+def test_stop_drops_what_nobody_takes(make_system, run_system, put):
+    system = make_system("nano", hbm=Timing.hbm(), ddr=Timing.ddr(), weight_tiles=64)
+    dma = system.dma
+
+    async def testbench(ctx):
+        await put(ctx, dma.fetches, {"tile": 0, "tiles": 600, "stores": 0})
+        await put(ctx, dma.program_read, {"address": 0, "beats": 300})
+        await ctx.tick().repeat(200)
+        assert ctx.get(dma.weights.valid) and ctx.get(dma.program_data.valid)
+        ctx.set(dma.stop, 1)
+        cycles = 0
+        while not ctx.get(dma.drained):
+            assert not ctx.get(dma.weights.valid) and not ctx.get(dma.program_data.valid)
+            await ctx.tick()
+            cycles += 1
+        # 64 tiles are stored, and some bursts of DDR of 16 beats are on their way.
+        assert 64 <= cycles <= 300
+
+    run_system(system, testbench)
+
+
 @pytest.mark.parametrize("place", [1, "ddr"])
 def test_a_dead_port_never_drains(make_system, run_system, put, command, collect, place):
     system = make_system("nano", faults={place: (FaultKind.HANG, 3)}, weight_tiles=64)

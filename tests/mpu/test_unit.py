@@ -132,6 +132,21 @@ def test_overflow_of_rounding_counts_only_if_the_result_is_kept(simulate):
         assert not world.invalid
 
 
+@pytest.mark.parametrize("operand", ["bias", "residual", "scale", "source"])
+def test_a_nan_is_flagged_and_found_nowhere(simulate, operand):
+    """A NaN from any operand flags the arg max, which needs no flag of its own."""
+    rng = np.random.default_rng(17)
+    vectors, scalars = _registers(rng, NANO)
+    vectors[1][0] = 0x7E00
+    scalars[1] = 0x7FC00000
+    fields = {"arg_max": 1, operand: 1, f"{operand}_enable": 1}
+    fields = {name: value for name, value in fields.items() if name != "source_enable"}
+    job = make_job(rng, NANO, fields, rows=8, columns=1)
+    _, world = run(simulate, NANO, [job], vectors, scalars)
+    assert world.invalid
+    assert world.tokens[0][2] == 0
+
+
 @pytest.mark.parametrize("config, latency", [(NANO, 19), (SMALL, 20), (SQUARE, 19)],
                          ids=lambda c: getattr(c, "name", ""))
 def test_latency(simulate, config, latency):
@@ -268,6 +283,16 @@ def test_instructions_retire_in_order(simulate):
     assert world.issue_cycles[-1] < 30
     assert world.retire_cycles[0] > 100
     assert world.retire_cycles == sorted(world.retire_cycles)
+
+
+def test_a_segment_retires_after_its_last_tile(simulate):
+    rng = np.random.default_rng(18)
+    vectors, scalars = _registers(rng, NANO)
+    jobs = [make_job(rng, NANO, {"last": 0, "block": 4}, rows=16, columns=8),
+            make_job(rng, NANO, {"first": 0, "write": 1, "block": 4, "destination": 60},
+                     rows=8, columns=8)]
+    _, world = run(simulate, NANO, jobs, vectors, scalars, vector_ready={1: 100})
+    assert world.retire_cycles[0] > world.issue_cycles[7] > 100
 
 
 def test_logits_and_tokens_wait_for_room(simulate):

@@ -90,7 +90,8 @@ class Effect:
         self.invalid |= bool(np.isnan(result).any())
         infinite = np.isinf(result)
         for operand in operands:
-            infinite = infinite & np.isfinite(operand)
+            infinite = infinite & (np.isfinite(operand) if infinite.ndim
+                                   else np.isfinite(operand).all())
         self.overflow |= bool(infinite.any())
         return result[()]
 
@@ -135,14 +136,14 @@ class Golden:
                 b = self.vector(instruction.source2, length).astype(np.float32)
             self._put(effect, instruction, self._lanes(opcode, a, b, see))
         elif opcode == Opcode.ACCUM:
-            self._put_scalar(effect, instruction,
-                             see(exact_sum(self.vector(instruction.source1, length))))
+            values = self.vector(instruction.source1, length)
+            self._put_scalar(effect, instruction, see(exact_sum(values), values))
         elif opcode == Opcode.SOFTMAX:
             scores = self.vector(instruction.source1, length).astype(np.float32)
             difference = self._narrow(see(scores - first, scores, first), see)
             exponentials = self._exp(difference, see)
             self._put(effect, instruction, exponentials)
-            total = see(exact_sum(exponentials), 0 if np.isfinite(exponentials).all() else np.inf)
+            total = see(exact_sum(exponentials), exponentials)
             self._put_scalar(effect, instruction, see(np.float32(1) / total, total))
         elif opcode == Opcode.LAYERNORM:
             self._put(effect, instruction, self._layernorm(instruction, length, immediates, see))
@@ -175,7 +176,7 @@ class Golden:
         x, gamma, beta = (self.vector(chunk, length) for chunk in (
             instruction.source1, instruction.source2, instruction.source3))
         reciprocal, reciprocal_square, epsilon = immediates
-        total = see(exact_sum(x), 0 if np.isfinite(x).all() else np.inf)
+        total = see(exact_sum(x), x)
         if np.isfinite(x).all():
             terms = integers(x)
             difference = rounded(length * sum(term * term for term in terms) - sum(terms) ** 2,

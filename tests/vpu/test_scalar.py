@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 import itertools
 from random import Random
 
@@ -6,6 +7,7 @@ import pytest
 
 from dfx_rtl.arith.adder import Fp32Adder
 from dfx_rtl.arith.multiplier import Fp32Multiplier
+from dfx_rtl.arith.reciprocal import Reciprocal
 from dfx_rtl.vpu.jobs import ScalarOperation
 from dfx_rtl.vpu.scalar import ScalarUnit
 from tests.vpu.golden import Effect, Golden, single, single_bits
@@ -99,3 +101,6 @@ def test_latency(simulate):
     latencies = run(simulate, [(operation, one, one) for operation in arithmetic])
     adder = Fp32Adder.latency + 2
     assert latencies == [adder, adder, adder, Fp32Multiplier.latency + 2]
+    reciprocals = [ScalarOperation.RECIP, ScalarOperation.RECIP_SQRT]
+    latencies = run(simulate, [(operation, one, one) for operation in reciprocals])
+    assert latencies == [Reciprocal().latency + 2] * 2

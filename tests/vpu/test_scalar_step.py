@@ -94,7 +94,7 @@ def test_layernorm_has_the_scalar_unit(simulate):
         ctx.set(dut.sum_done, 0)
         ctx.set(dut.pending, 1)
         ctx.set(dut.results.valid, 0)
-        await ctx.tick()
         assert not ctx.get(dut.requests.valid)
+        await ctx.tick()
 
     simulate(dut, testbench)

@@ -115,6 +115,11 @@ def test_one_flag(simulate, operation, exponential, a, b):
     run(simulate, 1, operation, exponential, [([a], [b], 1)])
 
 
+def test_gated_lane_sees_no_scalar(simulate):
+    """+0 times an infinite scalar would be invalid; the enabled lane's product is not."""
+    run(simulate, 2, VectorOperation.MUL, 0, [([0x4000, 0x4000], [0, 0], 1)], scalar=0x7F800000)
+
+
 def test_latencies():
     latencies = {(operation.name, exponential): VectorFunctionUnit.latency(operation, exponential)
                  for operation in VectorOperation for exponential in (0, 1)}
