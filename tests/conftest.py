@@ -1,4 +1,4 @@
-"""What every test of the hardware shares: a simulator with a deadline, and streams driven by hand."""
+"""What every hardware test shares: a simulator with a deadline, and streams driven by hand."""
 
 import pytest
 from amaranth.sim import Simulator

@@ -38,8 +38,8 @@ class Controller(wiring.Component):
     place stay until a reset.
 
     Ending early and resetting both drain the memory ports first (``stop`` until ``drained``) and
-    then clear the units (``clear``). A start clears them too: a run never sees another's state. If a port never drains the state stays STOPPING; then only a
-    full reset helps.
+    then clear the units (``clear``). A start clears them too: a run never sees another's state. If
+    a port never drains the state stays STOPPING; then only a full reset helps.
 
     Source: DFX paper, section 4.2 (controller).
 

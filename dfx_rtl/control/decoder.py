@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..isa import ADDRESS, INSTRUCTION_BITS, LENGTH, OPCODE, TILE, Index, Opcode, Unit, layout
+from ..isa import ADDRESS, LENGTH, OPCODE, TILE, Index, Opcode, Unit, layout
 from .causes import Cause
 from .sequencer import IssueLayout
 

@@ -127,7 +127,7 @@ class Scheduler(wiring.Component):
         push = Signal(len(Unit))
         accepted = Signal(len(Unit))
         m.d.comb += scoreboard.issued.eq(accepted)
-        for number, queue in zip(_COMMANDS, pushes):
+        for number, queue in zip(_COMMANDS, pushes, strict=True):
             m.d.comb += [
                 queue.w_en.eq(push[number]),
                 accepted[number].eq(push[number] & queue.w_rdy),

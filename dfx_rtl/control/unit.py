@@ -9,7 +9,7 @@ from ..bus.registers import AxiLiteRegisters
 from ..dma.requests import ErrorKind
 from ..dma.requests import ErrorLayout as MemoryErrorLayout
 from ..host.registers import COUNTERS, IDENTIFIER, REGISTERS
-from ..isa import INSTRUCTION_BITS, Unit
+from ..isa import INSTRUCTION_BITS
 from ..mpu.activity import Activity
 from .causes import Cause
 from .controller import Controller
@@ -253,7 +253,7 @@ class ControlUnit(wiring.Component):
                 m.d.sync += invalid.eq(1)
 
         counters = [Signal(48, name=f"count_{name.lower()}") for name in COUNTERS]
-        for name, counter in zip(COUNTERS, counters):
+        for name, counter in zip(COUNTERS, counters, strict=True):
             m.d.comb += [
                 getattr(registers, f"{name.lower()}_low").value.eq(counter[:32]),
                 getattr(registers, f"{name.lower()}_high").value.eq(counter[32:]),

@@ -1,9 +1,9 @@
 """The registers that the host sees, once: hardware, driver and document derive from them."""
 
 from ..bus.registers import Access, Field, Register, RegisterMap
-from ..mpu.activity import Activity
 from ..control.causes import Cause
 from ..control.state import State
+from ..mpu.activity import Activity
 
 __all__ = ["IDENTIFIER", "REGISTERS", "COUNTERS"]
 

@@ -7,8 +7,13 @@ from amaranth.lib.wiring import In, Out
 from ..arith.formats import Fp32
 from ..isa import SCALAR
 from .ports import (
-    ChunkLayout, ScalarReadSignature, ScalarWriteLayout, ScalarWriteSignature,
-    VectorReadSignature, VectorWriteLayout, VectorWriteSignature,
+    ChunkLayout,
+    ScalarReadSignature,
+    ScalarWriteLayout,
+    ScalarWriteSignature,
+    VectorReadSignature,
+    VectorWriteLayout,
+    VectorWriteSignature,
 )
 
 __all__ = ["ScalarRegisterFile", "VectorRegisterFile"]

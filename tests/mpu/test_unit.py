@@ -85,7 +85,7 @@ def test_random_jobs(simulate, config, stalls):
 def test_many_random_jobs(simulate, config, seed):
     rng = np.random.default_rng(seed)
     jobs, vectors, scalars = random_jobs(rng, config, 40, kinds=("normal", "any", "finite"))
-    stalls = Stalls(*rng.choice([0, .1, .5, .9], size=5))
+    stalls = Stalls(*rng.choice([0, .1, .5, .9], size=5).tolist())
     run(simulate, config, jobs, vectors, scalars, stalls=stalls, seed=seed, deadline=200_000)
 
 
