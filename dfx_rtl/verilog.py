@@ -95,15 +95,12 @@ def _bottom_up(modules):
     return order
 
 
-class _Numbering:
-    """New names for the numbered names of a module, in the order of their appearance."""
-
-    def __init__(self):
-        self.names = {}
-
-    def __call__(self, found):
-        return self.names.setdefault(found[0],
-                                     f"\\{found[1] or found[2]}$${len(self.names) + 1}")
+def _renumbered(module):
+    """New names for the numbered names of a module, in the order of their numbers."""
+    found = {name[0]: name[1] or name[2] for item in module.items
+             for name in _NUMBERED.finditer(item)}
+    order = sorted(found, key=lambda name: [int(digits) for digits in re.findall(r"\d+", name)])
+    return {name: f"\\{found[name]}$${index + 1}" for index, name in enumerate(order)}
 
 
 def merge_modules(text):
@@ -136,10 +133,10 @@ def merge_modules(text):
                                    found[1] + ports.get(found[2], found[2]), module.items[index])
             # The module's name comes first in the item.
             module.items[index] = item.replace(child, f"\0{groups[stands_for[child]][0]}\0", 1)
-        numbering = _Numbering()
-        module.items = [_NUMBERED.sub(numbering, item) for item in module.items]
-        module.ports = [numbering.names.get(port, port) for port in module.ports]
-        renamed[name] = numbering.names
+        renamed[name] = names = _renumbered(module)
+        module.items = [_NUMBERED.sub(lambda found, names=names: names[found[0]], item)
+                        for item in module.items]
+        module.ports = [names.get(port, port) for port in module.ports]
         # Neither ports nor items mean anything by their order.
         key = (module.attributes, tuple(sorted(module.ports)), tuple(sorted(module.items)))
         number, members = groups.setdefault(key, (len(groups), []))

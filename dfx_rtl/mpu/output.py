@@ -32,7 +32,7 @@ class OutputFunctionUnit(wiring.Component):
     v in binary16; GELU of h may follow.
 
     Every group goes through every step; those that its instruction has not switched on pass it
-    on. Operands of invalid lanes are +0, so that these raise no flag. h is made, and can
+    on. Sums and operands of invalid lanes are +0, so that these raise no flag. h is made, and can
     overflow, only if it is written or its maximum is asked for. After ``sums`` a group cannot
     be stalled: the logits have room in a queue of ``logits_depth`` groups, the token in a register,
     and the register files must accept a write of this unit in the cycle it is offered.
@@ -203,10 +203,11 @@ class OutputFunctionUnit(wiring.Component):
         m.submodules.multiplier = multiplier = self._multiplier
         m.submodules.bias_adder = bias_adder = self._bias_adder
         m.submodules.residual_adder = residual_adder = self._residual_adder
-        m.d.comb += [
-            exact.stb.eq(sequencer.drain),
-            exact.a.eq(self.sums.payload),
-        ]
+        m.d.comb += exact.stb.eq(sequencer.drain)
+        # An invalid lane's weights are +0, but an infinity in x still makes its sum a NaN.
+        for lane in range(self._lanes):
+            with m.If(sequencer.group.lanes_valid[lane]):
+                m.d.comb += exact.a[lane].eq(self.sums.payload[lane])
 
         # The scale's data comes one cycle after its read, and stays for the last group's sake
         # until one cycle after the next command's read.

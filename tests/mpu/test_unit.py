@@ -119,6 +119,22 @@ def test_nothing_gated_raises_a_flag(simulate, config, transposed):
     assert not world.invalid
 
 
+@pytest.mark.parametrize("bits, transposed", [(0x7C00, 0), (0xFC00, 1)])
+def test_infinite_input_leaves_the_padding_alone(simulate, bits, transposed):
+    """The padding's weights are zero: infinity times zero must neither show nor raise a flag."""
+    rng = np.random.default_rng(19)
+    vectors, scalars = _registers(rng, SMALL)
+    vectors[0][3] = bits
+    weights = bits16(np.full((SMALL.tile, 5), 2, dtype=np.float16))
+    job = make_job(rng, SMALL, {"write": 1, "destination": 9, "logits": 1, "arg_max": 1,
+                                "maximum_enable": 1, "transposed": transposed},
+                   rows=SMALL.tile, columns=5, weights=weights)
+    _, world = run(simulate, SMALL, [job], vectors, scalars)
+    assert not world.invalid
+    assert not world.overflow
+    assert world.logits[-1][0][1:] == [0, 0, 0]
+
+
 def test_overflow_of_rounding_counts_only_if_the_result_is_kept(simulate):
     rng = np.random.default_rng(4)
     vectors, scalars = _registers(rng, NANO)
