@@ -5,10 +5,10 @@ VENV   := .venv
 RUN    := $(VENV)/bin/python
 READY  := $(VENV)/.ready
 
-MODEL  ?= models/shakespeare-nano
+MODEL  ?= models/shakespeare
 PROMPT ?= ROMEO:
 TOKENS ?= 32
-CONFIG ?= nano
+CONFIG ?= small
 
 .PHONY: generate test test-slow lint verilog docs clean
 

@@ -25,12 +25,13 @@ statements and memories in ``amaranth.sim._pyrtl``, with ``slots[n].curr`` as wh
 signal n and ``next_n`` for its next value, and the states and the loop of ``amaranth.sim.pysim``.
 """
 
+import itertools
 import re
 from collections import defaultdict
 from contextlib import contextmanager
 
-from amaranth.hdl import Assign, Print, Signal, Value
-from amaranth.hdl._ast import Property, SignalDict, SignalSet
+from amaranth.hdl import Signal, Value
+from amaranth.hdl._ast import Assign, SignalDict, SignalSet
 from amaranth.hdl._ir import DriverConflict
 from amaranth.hdl._mem import MemoryInstance
 from amaranth.hdl._xfrm import LHSMaskCollector
@@ -67,13 +68,14 @@ class _SignalState(pysim._PySignalState):
         self.signals = [signal]
 
     def change(self, value):
-        if self.wakers:
-            pysim._run_wakers(self.wakers, self.curr, value)
+        before = self.curr
         self.curr = self.next = value
         for process in self.readers:
             if process.idle:
                 process.idle = False
                 process.queue.append(process)
+        if self.wakers:
+            pysim._run_wakers(self.wakers, before, value)
 
     def commit(self):
         if self.curr != self.next:
@@ -427,30 +429,95 @@ class PartitionedEngine(pysim.PySimEngine):
             for process in always:
                 process.wake()
 
-        def clock_waker(_, value):
-            if value == polarity:
-                start()
-            return True
+        def waker_of(level):
+            def waker(_, value):
+                if value == level:
+                    start()
+                return True
+            return waker
 
-        def reset_waker(_, value):
-            if value:
-                start()
-                # These read the reset, but do not wait in the queue before it has changed.
-                self._reset_domains.append(dirty)
-            return True
-
-        self._reset_domains = []
-        self._state.add_signal_waker(domain.clk, clock_waker)
+        self._state.add_signal_waker(domain.clk, waker_of(1 if domain.clk_edge == "pos" else 0))
         if domain.async_reset and domain.rst is not None:
-            self._state.add_signal_waker(domain.rst, reset_waker)
+            self._state.add_signal_waker(domain.rst, waker_of(1))
 
     def _arm(self):
         """Have everything run once, as nothing has been computed yet."""
         for queue in (self._ready, *self._dirty.values(), *self._ranks):
             queue.clear()
-        for process in (*self._comb, *self._sync):
+        for process in (*self._comb, *self._sync, *itertools.chain(*self._always.values())):
             process.idle = True
+        for process in (*self._comb, *self._sync):
             process.wake()
-        for processes in self._always.values():
+
+    def reset(self):
+        super().reset()
+        self._arm()
+
+    def set_value(self, expr, value):
+        return eval_assign(self._writer, Value.cast(expr), value)
+
+    def step_design(self):
+        state, ready, pending = self._state, self._ready, self._state.pending
+        triggers, processes, ranks = self._active_triggers, self._processes, self._ranks
+        while True:
+            for trigger in triggers:
+                trigger.run()
+            triggers.clear()
             for process in processes:
+                if process.runnable:
+                    process.runnable = False
+                    process.run()
+            for process in ready:
                 process.idle = True
+                process.run()
+            ready.clear()
+            rows = self._written_rows() if self._vcd_writers else ()
+            for slot in pending:
+                slot.commit()
+            pending.clear()
+            # A pass settles all but loops.
+            while any(ranks):
+                for queue in ranks:
+                    if queue:
+                        for process in queue:
+                            process.idle = True
+                            process.run()
+                        queue.clear()
+            if self._vcd_writers:
+                self._record(rows)
+            self._delta_cycles += 1
+            if not (ready or triggers):
+                break
+
+    def _written_rows(self):
+        return [(slot.memory, row) for slot in self._state.pending
+                if isinstance(slot, pysim._PyMemoryState) for row in slot.write_queue]
+
+    def _record(self, rows):
+        for writer in self._vcd_writers:
+            now = self._now_plus_deltas(writer.fs_per_delta)
+            for slot in self._changed:
+                for signal in slot.signals:
+                    writer.update_signal(now, signal)
+            for memory, row in rows:
+                writer.update_memory(now, memory, row)
+        self._changed.clear()
+
+    @contextmanager
+    def write_vcd(self, **options):
+        recording = True
+
+        def waker_of(slot):
+            def waker(_, value):
+                self._changed[slot] = None
+                return recording
+            return waker
+
+        with super().write_vcd(**options):
+            for slot in self._state.slots:
+                if isinstance(slot, _SignalState):
+                    slot.add_waker(waker_of(slot))
+            try:
+                yield
+            finally:
+                recording = False

@@ -163,15 +163,16 @@ def test_more_errors(checkpoint):
 
 def test_shipped_model():
     """The model in models/ says what its README says."""
-    path = Path(__file__).parents[2] / "models" / "shakespeare-nano"
+    path = Path(__file__).parents[2] / "models" / "shakespeare"
     tokenizer, reference = Tokenizer.load(path), Reference(Checkpoint.load(path))
     ids = tokenizer.encode("ROMEO:\n")
     assert ids == [30, 27, 25, 17, 27, 10, 0]
     generated = reference.generate(ids, 48)
     assert generated == [
-        21, 1, 61, 47, 50, 50, 1, 58, 46, 43, 1, 57, 46, 39, 50, 50, 1, 40, 43, 1, 58, 46, 43, 1,
-        57, 53, 52, 6, 1, 39, 52, 42, 1, 58, 46, 43, 1, 57, 46, 39, 50, 50, 1, 40, 43, 1, 58, 46,
+        21, 1, 61, 47, 50, 50, 1, 52, 53, 58, 1, 58, 46, 43, 1, 57, 43, 52, 39, 58, 53, 56, 57, 1,
+        53, 44, 1, 58, 46, 43, 1, 57, 58, 39, 58, 43, 6, 0, 13, 52, 42, 1, 58, 46, 43, 56, 43, 1,
     ]
     text = tokenizer.decode(generated)
-    assert text == "I will the shall be the son, and the shall be th"
-    assert text in (path / "README.md").read_text()
+    assert text == 'I will not the senators of the state,\nAnd there '
+    readme = (path / "README.md").read_text()
+    assert all(line in readme for line in text.splitlines())
