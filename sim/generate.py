@@ -123,17 +123,27 @@ def _prepare(options):
 
 
 def _summary(result, compiled, prompt, options, text):
-    counters = result.counters
+    """What the JSON file holds.
+
+    ``busy`` is: useful tiles over cycles, from the moment the first new token is
+    known to the moment the last one is; with one token only, over the whole run.
+    """
     known = result.token_cycles
-    per_token = (known[-1] - known[0]) / (len(known) - 1) if len(known) > 1 else result.cycles
+    last = len(prompt) + len(known) - 1
+    if len(known) > 1:
+        positions, cycles = range(len(prompt), last), known[-1] - known[0]
+    else:
+        positions, cycles = range(last), result.cycles
+    useful = sum(compiled.shape.useful_tiles(position, head=position >= len(prompt) - 1)
+                 for position in positions)
     return {
         "tokens": result.tokens,
         "text": text,
         "prompt_tokens": prompt,
         "cycles": result.cycles,
-        "cycles_per_token": per_token,
-        "busy": counters["MPU_BUSY"] / result.cycles,
-        "counters": counters,
+        "cycles_per_token": cycles / max(1, len(positions)),
+        "busy": useful / cycles,
+        "counters": result.counters,
         "token_cycles": known,
         "overflow": result.overflow,
         "invalid": result.invalid,
@@ -143,6 +153,15 @@ def _summary(result, compiled, prompt, options, text):
         "seed": options.seed,
         "seconds": result.seconds,
     }
+
+
+def _breakdown(counters):
+    """The MPU's cycles by cause, in words; they add up to the whole."""
+    total = counters["CYCLES"]
+    causes = {name.removeprefix("MPU_").lower(): count for name, count in counters.items()
+              if name != "CYCLES"}
+    assert sum(causes.values()) == total
+    return ", ".join(f"{name} {count / total:.1%}" for name, count in causes.items())
 
 
 def run(options):
@@ -166,7 +185,8 @@ def run(options):
     print(f"\n\n{len(result.tokens)} tokens on {summary['config']} ({options.engine} engine): "
           f"{summary['cycles']:,} cycles, {summary['cycles_per_token']:,.0f} a token, "
           f"busy {summary['busy']:.1%}, {result.seconds:.1f} s, "
-          f"{result.cycles / result.seconds:,.0f} cycles/s", file=sys.stderr)
+          f"{result.cycles / result.seconds:,.0f} cycles/s\n"
+          f"MPU, whole run: {_breakdown(result.counters)}", file=sys.stderr)
     if check is not None:
         print(f"check: {check.count:,} writes equal the numpy machine's", file=sys.stderr)
         summary["checked_writes"] = check.count

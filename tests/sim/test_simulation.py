@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from dfx_rtl.compiler import compile_copy
+from dfx_rtl.host.driver import Driver
 from dfx_rtl.model.machine import Machine
-from sim.check import Check
+from sim.check import Check, Difference
 from sim.simulation import Simulation
 
 
@@ -34,6 +35,19 @@ def test_every_cycle_of_the_mpu_has_a_cause(tiny):
     assert counters.pop("CYCLES") == result.cycles > 0
     assert sum(counters.values()) == result.cycles
     assert counters["MPU_BUSY"] > 0
+
+
+def test_the_check_finds_one_wrong_weight(tiny):
+    """One sign bit of one weight: the first wrong write is named."""
+    compiled = tiny(layers=1)
+    simulation = Simulation(compiled)
+    key = next(region for region in compiled.layout.layer if region.name.endswith("attn.key"))
+    simulation.hbm[0].array[key.start * compiled.config.word_bytes + 1] ^= 0x80
+    check = Check(compiled, [1], 1)
+    simulation.engine.observe(check.observe)
+    with pytest.raises(Difference, match=r"^position 0, layer 0, instruction \d+ \(conv1d .*\): "
+                                         r"chunk \d+: expected 0x[0-9a-f]+, found 0x[0-9a-f]+$"):
+        simulation.generate([1], 1)
 
 
 def test_positions_beyond_a_tile_and_a_chunk(tiny):
@@ -87,7 +101,6 @@ def test_two_runs_on_one_core(tiny):
     simulation = Simulation(compiled)
 
     async def host(bus):
-        from dfx_rtl.host.driver import Driver
         driver = Driver(bus)
         await driver.configure(compiled.run)
         first = await driver.run(compiled.run, [1, 5, 2], 3)
@@ -102,7 +115,6 @@ def test_two_runs_on_one_core(tiny):
 
 def test_the_weights_can_come_from_ddr(tiny):
     """The copy program brings the weights into HBM; then the model runs on them."""
-    from dfx_rtl.host.driver import Driver
     compiled = tiny()
     copy = compile_copy(compiled)
     simulation = Simulation(copy)
