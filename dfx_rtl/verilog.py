@@ -5,6 +5,7 @@ instances is what a person would have written, and what a simulator and a synthe
 fraction of the time.
 """
 
+import gc
 import re
 from dataclasses import dataclass, field
 
@@ -13,9 +14,12 @@ from amaranth.back import verilog
 __all__ = ["convert", "merge_modules", "parse_modules", "VerilogModule"]
 
 _NAME = r"(?:\\\S+|[A-Za-z_]\w*)"
-_MODULE = re.compile(rf"(?ms)^((?:\(\*[^\n]*\*\)\n)*)module ({_NAME})\s*\((.*?)\);\n(.*?)^endmodule$")
-_INSTANCE = re.compile(rf"({_NAME})\s+(?:#\(|{_NAME}\s*\()")
+_MODULE = re.compile(rf"(?ms)^((?:\(\*[^\n]*\*\)\n)*)module ({_NAME})\s*\((.*?)\);\n"
+                     r"(.*?)^endmodule$")
+_INSTANCE = re.compile(rf"(?m)^  ({_NAME})\s+(?:#\(|{_NAME}\s*\()")
 _CONNECTION = re.compile(rf"(?m)^(    \.)({_NAME})(?=\s*\()")
+# The register with which Yosys wakes processes.
+_WAKE = re.compile(r"  reg (\\\$auto\S+)  = 0;")
 # Names that the tools make up, with numbers that count over the whole design: those of nets that
 # enter a module without having a name in it, and those of Yosys.
 _NUMBERED = re.compile(r"\\(port)\$\d+\$\d+(?:\$\d+)?(?=\s)|\\(\$auto)\$[^\s:]*:\S+")
@@ -74,10 +78,16 @@ def parse_modules(text):
     names = {module.name for module in modules}
     for module in modules:
         for index, item in enumerate(module.items):
-            found = _INSTANCE.match(item.lstrip())
+            found = _INSTANCE.search(item)
             if found and found[1] in names:
                 module.children.append((index, found[1]))
     return modules
+
+
+def _joined(text, modules):
+    """The text of modules, after what stands before the first module of ``text``."""
+    first = _MODULE.search(text)
+    return text[:first.start() if first else None] + "\n".join(map(str, modules))
 
 
 def _bottom_up(modules):
@@ -101,6 +111,15 @@ def _renumbered(module):
              for name in _NUMBERED.finditer(item)}
     order = sorted(found, key=lambda name: [int(digits) for digits in re.findall(r"\d+", name)])
     return {name: f"\\{found[name]}$${index + 1}" for index, name in enumerate(order)}
+
+
+def _connected(instance, renamed):
+    """An instance with new names of its module's ports. Yosys sorts them by name, and so do we."""
+    head, start, connections = instance.rpartition("(\n")
+    connections = connections.removesuffix("\n  );\n")
+    lines = sorted(_CONNECTION.sub(lambda found: found[1] + renamed.get(found[2], found[2]), line)
+                   for line in connections.split(",\n"))
+    return head + start + ",\n".join(lines) + "\n  );\n"
 
 
 def merge_modules(text):
@@ -128,9 +147,7 @@ def merge_modules(text):
     for name in _bottom_up(modules):
         module = modules[name]
         for index, child in module.children:
-            ports = renamed[child]
-            item = _CONNECTION.sub(lambda found, ports=ports:
-                                   found[1] + ports.get(found[2], found[2]), module.items[index])
+            item = _connected(module.items[index], renamed[child])
             # The module's name comes first in the item.
             module.items[index] = item.replace(child, f"\0{groups[stands_for[child]][0]}\0", 1)
         renamed[name] = names = _renumbered(module)
@@ -149,9 +166,37 @@ def merge_modules(text):
             module.items[index] = re.sub(r"\0(\d+)\0", lambda found: kept[int(found[1])],
                                          module.items[index])
     keep = set(kept.values()) | (set(modules) - instantiated)
-    first = _MODULE.search(text)
-    head = text[:first.start()] if first else text
-    return head + "\n".join(str(module) for name, module in modules.items() if name in keep)
+    return _joined(text, [module for name, module in modules.items() if name in keep])
+
+
+def _repaired(module):
+    """A module's items without two oddities of Yosys.
+
+    A wire of no bits is declared ``[-1:0]``, which Verilog takes for two bits; nothing reads it.
+    A process that reads nothing never runs in an event-driven simulator, so what it sets would be
+    X there. Yosys wakes its other processes with a register that is never written; this one too.
+    """
+    items = [item for item in module.items if not item.startswith("  wire [-1:0]")]
+    woken = [index for index, item in enumerate(items) if item.startswith("  always @*\n")
+             and re.fullmatch(r"    \S.* = \d+'h[0-9a-f]+;\n", item.partition("\n")[2])]
+    if woken:
+        wake = next((found[1] for item in items if (found := _WAKE.match(item))), None)
+        if wake is None:
+            wake = "\\$auto:wake$0"
+            items.insert(0, f"  reg {wake}  = 0;\n")
+            woken = [index + 1 for index in woken]
+        for index in woken:
+            assignment = items[index].partition("\n")[2]
+            items[index] = f"  always @* begin\n    if ({wake} ) begin end\n{assignment}  end\n"
+    return items
+
+
+def _repair(text):
+    """The same design without what Yosys writes oddly."""
+    modules = parse_modules(text)
+    for module in modules:
+        module.items = _repaired(module)
+    return _joined(text, modules)
 
 
 def convert(elaboratable, name, *, ports=None, merge=True):
@@ -166,12 +211,21 @@ def convert(elaboratable, name, *, ports=None, merge=True):
     ports : dict, optional
         As of ``amaranth.back.verilog.convert``; a component does without.
     merge : bool
-        Emit equal modules once.
+        Emit equal modules once; see :func:`merge_modules`.
 
     Returns
     -------
     str
     """
-    text = verilog.convert(elaboratable, name=name, ports=ports, emit_src=False,
-                           strip_internal_attrs=True)
+    # Millions of objects that live to the end: looking for garbage among them takes a third of
+    # the time, and finds none.
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        text = verilog.convert(elaboratable, name=name, ports=ports, emit_src=False,
+                               strip_internal_attrs=True)
+    finally:
+        if collects:
+            gc.enable()
+    text = _repair(text)
     return merge_modules(text) if merge else text

@@ -45,8 +45,8 @@ class Check:
         self._expected = {}
         self._last_position = 0
         self._ended = False
-        machine = Machine(compiled, on_write=self._expect)
-        self._tokens = machine.generate(prompt, output_count)
+        self._machine = Machine(compiled, on_write=self._expect)
+        self._tokens = self._machine.generate(prompt, output_count)
 
     def _expect(self, write):
         tag = tuple(write.tag)
@@ -113,14 +113,24 @@ class Check:
         return (f"position {position}, layer {layer}, instruction {address} "
                 f"({self._instructions[address]})")
 
-    def finish(self):
-        """At the end of the run: every write of the machine must have happened."""
+    def finish(self, result):
+        """At the end of the run: every write of the machine has happened, its flags are the same.
+
+        Parameters
+        ----------
+        result : Result
+            Of the simulation.
+        """
         for _ in self._tokens:
             pass
         if self._expected:
             tag, what, where = next(iter(self._expected))
             raise Difference(f"{self._name(tag)}: {what} {where} was not written "
                              f"({len(self._expected)} writes are missing)")
+        for name in ("overflow", "invalid"):
+            expected, found = getattr(self._machine.flags, name), getattr(result, name)
+            if expected != found:
+                raise Difference(f"flag {name}: expected {expected}, found {found}")
 
 
 def _bits(values, width):

@@ -180,7 +180,7 @@ def run(options):
         on_wait=lambda: progress.wait(simulation.engine), waves=waves)
     progress.finish()
     if check is not None:
-        check.finish()
+        check.finish(result)
     summary = _summary(result, compiled, prompt, options, "".join(progress.pieces))
     print(f"\n\n{len(result.tokens)} tokens on {summary['config']} ({options.engine} engine): "
           f"{summary['cycles']:,} cycles, {summary['cycles_per_token']:,.0f} a token, "

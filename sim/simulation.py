@@ -3,16 +3,31 @@
 import time
 from dataclasses import dataclass, field
 
+from dfx_rtl.config import CONFIGS
 from dfx_rtl.host.driver import Driver
 
 from .engines.amaranth import AmaranthEngine
+from .engines.compiled import CompiledEngine
+from .engines.verilate import EngineError, Toolchain
 from .memory.storage import Storage
 from .memory.timing import Timing
 from .system import System
 
-__all__ = ["ENGINES", "Result", "Simulation"]
+__all__ = ["ENGINES", "Result", "Simulation", "choose_engine"]
 
-ENGINES = {"amaranth": AmaranthEngine}
+ENGINES = {"amaranth": AmaranthEngine, "compiled": CompiledEngine}
+
+
+def choose_engine(config):
+    """The engine that suits a configuration on this machine: the compiled one for what is larger
+    than ``nano``, if it can be built."""
+    if config.tile_bits <= CONFIGS["nano"].tile_bits:
+        return "amaranth"
+    try:
+        Toolchain()
+    except EngineError:
+        return "amaranth"
+    return "compiled"
 
 
 @dataclass
@@ -52,7 +67,7 @@ class Simulation:
     compiled : CompiledModel
         Program and images.
     engine : str
-        One of :data:`ENGINES`.
+        One of :data:`ENGINES`, or ``auto``: that of :func:`choose_engine`.
     stalls : int
         Probability, in 1/256, that a memory withholds a handshake in a cycle.
     seed : int
@@ -76,6 +91,8 @@ class Simulation:
             for storage in self.hbm:
                 storage.fill(first * config.word_bytes, (first + count) * config.word_bytes)
         self.ddr = Storage(config.ddr_bytes, config.ddr_bytes_per_beat, compiled.ddr)
+        if engine == "auto":
+            engine = choose_engine(config)
         self.engine = ENGINES[engine](
             self.system, self.hbm, self.ddr,
             hbm_timing.replace(stall_threshold=stalls, seed=seed),
@@ -113,8 +130,7 @@ class Simulation:
         parameters = self.compiled.run
 
         def observer(kind, write):
-            if kind == "token":
-                result.token_cycles.append(write["cycle"])
+            result.token_cycles.append(write["cycle"])
 
         async def host(bus):
             driver = Driver(bus)
@@ -126,7 +142,8 @@ class Simulation:
             result.counters = await driver.counters()
             result.cycles = result.counters["CYCLES"]
 
-        self.engine.observe(observer)
+        self.engine.observe(observer, kinds=("token",))
+        self.engine.prepare(engine_options.get("waves"))
         started = time.perf_counter()
         self.engine.run(host, on_wait=on_wait, faults=faults, **engine_options)
         result.seconds = time.perf_counter() - started

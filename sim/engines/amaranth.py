@@ -7,6 +7,7 @@ from dfx_rtl.host.driver import Bus
 
 from ..memory.storage import serve
 from ..system import TRACE
+from .partition import PartitionedEngine
 
 __all__ = ["AmaranthEngine", "ProtocolError", "SimulationBus"]
 
@@ -18,6 +19,16 @@ LOOKS = 64
 
 class ProtocolError(AssertionError):
     """A rule of a bus was broken."""
+
+    @classmethod
+    def first(cls, violations, cycle):
+        """The error for the values of ``System.violations``, one of which is not ``NONE``."""
+        channels = len(violations) - 2
+        for index, name in enumerate(violations):
+            if name.value:
+                place = f"HBM channel {index}" if index < channels else ("DDR", "host")[
+                    index - channels]
+                return cls(f"{place} broke the rule {name.name} before cycle {cycle}")
 
 
 class SimulationBus(Bus):
@@ -96,6 +107,9 @@ class AmaranthEngine:
 
     name = "amaranth"
 
+    #: What Amaranth's simulator runs on; "pysim" is its own.
+    simulator_engine = PartitionedEngine
+
     def __init__(self, system, hbm, ddr, hbm_timing, ddr_timing):
         self.cycle = 0
         self.system = system
@@ -103,10 +117,13 @@ class AmaranthEngine:
         self._timing = hbm_timing, ddr_timing
         self._observers = []
 
-    def observe(self, observer):
-        """Have ``observer(kind, write)`` called for each write: its kind and its value, a dict
-        of plain integers, with ``cycle`` among them."""
-        self._observers.append(observer)
+    def observe(self, observer, kinds=TRACE):
+        """Have ``observer(kind, write)`` called for each write of these kinds: its kind and its
+        value, a dict of plain integers, with ``cycle`` among them."""
+        self._observers.append((observer, frozenset(kinds)))
+
+    def prepare(self, waves=None):
+        """Build what :meth:`run` needs: here that is nothing."""
 
     def run(self, host, *, on_wait=None, faults=None, waves=None):
         """Run ``await host(bus)`` from a full reset to its end, and return what it returns.
@@ -123,7 +140,7 @@ class AmaranthEngine:
             Which cycles are recorded, and where.
         """
         system, config = self.system, self.system.config
-        simulator = Simulator(system)
+        simulator = Simulator(system, engine=self.simulator_engine)
         unit = 1e-9
         for domain, period in (("sync", config.kernel_period), ("hbm", config.hbm_period)):
             # Rising edges at half a period: of one domain at odd, of the other at even times.
@@ -158,20 +175,16 @@ class AmaranthEngine:
     def _report(self, ctx, events):
         system = self.system
         if events >> len(TRACE):
-            for index, violation in enumerate(system.violations):
-                name = ctx.get(violation)
-                if name.value:
-                    place = (f"HBM channel {index}" if index < system.config.channels else
-                             ("DDR", "host")[index - system.config.channels])
-                    raise ProtocolError(f"{place} broke the rule {name.name} "
-                                        f"before cycle {self.cycle}")
+            raise ProtocolError.first([ctx.get(violation) for violation in system.violations],
+                                      self.cycle)
         if self._observers:
             for index, kind in enumerate(TRACE):
                 if events >> index & 1:
                     write = _plain(ctx.get(getattr(system.trace, kind)))
                     write["cycle"] = self.cycle - 1
-                    for observer in self._observers:
-                        observer(kind, write)
+                    for observer, kinds in self._observers:
+                        if kind in kinds:
+                            observer(kind, write)
 
 
 def _plain(const):

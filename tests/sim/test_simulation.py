@@ -7,6 +7,7 @@ from dfx_rtl.compiler import compile_copy
 from dfx_rtl.host.driver import Driver
 from dfx_rtl.model.machine import Machine
 from sim.check import Check, Difference
+from sim.engines.amaranth import AmaranthEngine
 from sim.simulation import Simulation
 
 
@@ -16,7 +17,7 @@ def run(compiled, prompt, count, **options):
     check = Check(compiled, prompt, count)
     simulation.engine.observe(check.observe)
     result = simulation.generate(prompt, count)
-    check.finish()
+    check.finish(result)
     assert check.count > 50
     assert result.tokens == Machine(compiled).run(prompt, count)
     return simulation, result
@@ -48,6 +49,16 @@ def test_the_check_finds_one_wrong_weight(tiny):
     with pytest.raises(Difference, match=r"^position 0, layer 0, instruction \d+ \(conv1d .*\): "
                                          r"chunk \d+: expected 0x[0-9a-f]+, found 0x[0-9a-f]+$"):
         simulation.generate([1], 1)
+
+
+@pytest.mark.slow
+def test_amaranths_own_engine_counts_the_same_cycles(tiny, monkeypatch):
+    compiled = tiny(layers=1)
+    _, ours = run(compiled, [1, 5], 2, stalls=60)
+    monkeypatch.setattr(AmaranthEngine, "simulator_engine", "pysim")
+    _, amaranths = run(compiled, [1, 5], 2, stalls=60)
+    assert ours.tokens == amaranths.tokens
+    assert ours.counters == amaranths.counters
 
 
 def test_positions_beyond_a_tile_and_a_chunk(tiny):

@@ -1,0 +1,251 @@
+// A C interface to a translated system: its clocks, its memories, and its ports as bytes.
+//
+// Python reads and writes ports where they lie in memory. Everything that happens every cycle is
+// done here. Compiled together with what Verilator makes of the system; "ports.h" is a list of
+// PORT(name), one for each port of the top module. The machine must be little-endian.
+
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "VSystem.h"
+#include "verilated.h"
+#if VM_TRACE
+#include "verilated_vcd_c.h"
+#endif
+
+namespace {
+
+// The bytes of one memory: those of a numpy array, used where they are.
+struct Storage {
+    uint8_t *bytes;
+    uint64_t size;
+    uint64_t beat;  // Bytes of a beat.
+};
+
+template <class Port>
+uint8_t *bytes_of(Port &port) {
+    return reinterpret_cast<uint8_t *>(&port);
+}
+
+// `width` bits from bit `first` on; at most 56.
+uint64_t bits(const uint8_t *bytes, unsigned first, unsigned width) {
+    uint64_t value = 0;
+    for (unsigned at = (first + width - 1) / 8 + 1; at-- > first / 8;)
+        value = value << 8 | bytes[at];
+    return value >> first % 8 & ((uint64_t{1} << width) - 1);
+}
+
+struct Port {
+    const char *name;
+    uint8_t *bytes;
+    uint64_t size;
+};
+
+// The storages behind a hub of ports (see top.py), in the order of its ports.
+struct Hub {
+    struct Channel {
+        Port address, data;  // Of reads.
+        Storage storage;
+    };
+    unsigned address_width, data_bytes;
+    std::vector<Channel> channels;
+
+    // Before a clock edge: what the ports read at it.
+    void read(uint64_t enables) {
+        while (enables) {
+            const Channel &channel = channels[take(enables)];
+            const Port &address = channel.address;
+            const uint8_t *from = beat(channel.storage, bits(address.bytes, 0, address_width));
+            if (from)
+                std::memcpy(channel.data.bytes, from, channel.storage.beat);
+            else
+                std::memset(channel.data.bytes, 0, channel.storage.beat);
+        }
+    }
+
+    // After a clock edge: what the ports wrote at it.
+    void write(uint64_t enables, const uint8_t *addresses, const uint8_t *data,
+               const uint8_t *strobes) {
+        while (enables) {
+            const unsigned number = take(enables);
+            const Storage &storage = channels[number].storage;
+            uint8_t *to = beat(storage, bits(addresses, number * address_width, address_width));
+            const unsigned first = number * data_bytes;
+            for (unsigned index = 0; to && index < storage.beat; ++index)
+                if (bits(strobes, first + index, 1)) to[index] = data[first + index];
+        }
+    }
+
+  private:
+    // The lowest set bit, which is cleared.
+    static unsigned take(uint64_t &pending) {
+        const unsigned index = __builtin_ctzll(pending);
+        pending &= pending - 1;
+        return index;
+    }
+
+    // Where a beat lies, or null if there is none of that number.
+    static uint8_t *beat(const Storage &storage, uint64_t number) {
+        const uint64_t first = number * storage.beat;
+        return first + storage.beat <= storage.size ? storage.bytes + first : nullptr;
+    }
+};
+
+}  // namespace
+
+struct Simulator {
+    VerilatedContext context;
+    VSystem top{&context, "TOP"};
+    Hub hubs[2];  // HBM, DDR.
+    uint64_t kernel_period, hbm_period;
+    uint64_t next_kernel, next_hbm;  // The times of the next rising edges.
+    uint64_t cycle = 0;              // Kernel cycles so far.
+    std::vector<Port> ports;
+#if VM_TRACE
+    std::unique_ptr<VerilatedVcdC> waves;
+    const char *waves_path = nullptr;
+    uint64_t waves_first = 0, waves_last = 0;
+#endif
+
+    Simulator(uint64_t kernel, uint64_t hbm)
+        : kernel_period{kernel}, hbm_period{hbm}, next_kernel{kernel / 2}, next_hbm{hbm / 2} {
+#define PORT(name) ports.push_back({#name, bytes_of(top.name), sizeof(top.name)});
+#include "ports.h"
+#undef PORT
+        top.eval();
+    }
+
+    ~Simulator() {
+#if VM_TRACE
+        if (waves) waves->close();
+#endif
+        top.final();
+    }
+
+    void eval(uint64_t time) {
+        context.time(time);
+        top.eval();
+#if VM_TRACE
+        if (waves && waves->isOpen()) waves->dump(time);
+#endif
+    }
+
+    // A rising edge of one clock or both. A clock falls with the next edge of the other one, which
+    // spares a call, unless it rises again itself.
+    void edge(uint64_t time, bool kernel, bool hbm) {
+        if ((kernel && top.clk) || (hbm && top.hbm_clk)) {
+            const uint64_t half = (kernel ? kernel_period : hbm_period) / 2;
+            top.clk = 0;
+            top.hbm_clk = 0;
+            eval(time - half);
+        }
+        if (hbm) hubs[0].read(top.hbm_read_enables);
+        if (kernel) hubs[1].read(top.ddr_read_enables);
+        top.clk = kernel;
+        top.hbm_clk = hbm;
+        eval(time);
+        if (hbm)
+            hubs[0].write(top.hbm_write_stb, bytes_of(top.hbm_write_addresses),
+                          bytes_of(top.hbm_write_data), bytes_of(top.hbm_write_strobes));
+        if (kernel)
+            hubs[1].write(top.ddr_write_stb, bytes_of(top.ddr_write_addresses),
+                          bytes_of(top.ddr_write_data), bytes_of(top.ddr_write_strobes));
+    }
+
+    // What the host has changed reaches the system.
+    void take_inputs() {
+        top.host_clk = 1;
+        top.eval();
+        top.host_clk = 0;
+        top.eval();
+    }
+
+    // All that comes before the next edge of the kernel clock.
+    void approach() {
+        for (; next_hbm < next_kernel; next_hbm += hbm_period) edge(next_hbm, false, true);
+    }
+
+    void step() {
+#if VM_TRACE
+        record();
+#endif
+        approach();
+        const bool both = next_hbm == next_kernel;
+        edge(next_kernel, true, both);
+        next_kernel += kernel_period;
+        if (both) next_hbm += hbm_period;
+        ++cycle;
+    }
+
+#if VM_TRACE
+    // Opens and closes the recording.
+    void record() {
+        if (!waves) return;
+        const bool within = waves_first <= cycle && cycle < waves_last;
+        if (within && !waves->isOpen()) waves->open(waves_path);
+        if (!within && waves->isOpen()) waves->close();
+    }
+#endif
+};
+
+extern "C" {
+
+Simulator *dfx_new(uint64_t kernel_period, uint64_t hbm_period) {
+    return new Simulator{kernel_period, hbm_period};
+}
+
+void dfx_delete(Simulator *simulator) { delete simulator; }
+
+// The port of a number, and its size in bytes; null behind the last one.
+const char *dfx_port(Simulator *simulator, unsigned number, uint8_t **bytes, uint64_t *size) {
+    if (number >= simulator->ports.size()) return nullptr;
+    const Port &port = simulator->ports[number];
+    *bytes = port.bytes;
+    *size = port.size;
+    return port.name;
+}
+
+// The widths of a hub's ports: 0 is that of HBM, 1 that of DDR.
+void dfx_hub(Simulator *simulator, unsigned hub, unsigned address_width, unsigned data_bytes) {
+    simulator->hubs[hub] = {address_width, data_bytes, {}};
+}
+
+// The next storage of a hub, and the numbers of the ports that read from it.
+void dfx_storage(Simulator *simulator, unsigned hub, unsigned address, unsigned data,
+                 uint8_t *bytes, uint64_t size, uint64_t beat) {
+    const std::vector<Port> &ports = simulator->ports;
+    simulator->hubs[hub].channels.push_back({ports[address], ports[data], {bytes, size, beat}});
+}
+
+// Come before the next edge of the kernel clock: the outputs are what that edge will see.
+void dfx_approach(Simulator *simulator) {
+    simulator->take_inputs();
+    simulator->approach();
+}
+
+// Run `cycles` kernel cycles, or fewer: until one of `events` happens, or, if asked for, until
+// the interrupt is high. Returns how many it were.
+uint64_t dfx_run(Simulator *simulator, uint64_t cycles, unsigned events, int stop_at_interrupt) {
+    simulator->take_inputs();
+    for (uint64_t count = 1; count <= cycles; ++count) {
+        simulator->step();
+        if (simulator->top.system_events & events) return count;
+        if (stop_at_interrupt && simulator->top.system_interrupt) return count;
+    }
+    return cycles;
+}
+
+#if VM_TRACE
+// Record cycles `first` to before `last`; to be called before the first cycle.
+void dfx_waves(Simulator *simulator, const char *path, uint64_t first, uint64_t last) {
+    simulator->waves_path = path;
+    simulator->waves_first = first;
+    simulator->waves_last = last;
+    simulator->waves = std::make_unique<VerilatedVcdC>();
+    simulator->top.trace(simulator->waves.get(), 99);
+}
+#endif
+
+}  // extern "C"

@@ -1,0 +1,80 @@
+"""What is translated: a system whose inputs are registers, so that they cost nothing at rest."""
+
+from amaranth import *
+from amaranth.hdl import Fragment
+from amaranth.hdl._ir import PortDirection
+from amaranth.lib.wiring import In
+
+__all__ = ["Top"]
+
+
+class Top(Elaboratable):
+    """A system between registers.
+
+    Verilator evaluates all logic between an input and the next register in every call, whether the
+    input has changed or not. So the inputs of the system are registers in a domain ``host``, whose
+    clock rises only when the host has changed something, and what the memories answer is a
+    register that is loaded at the edge at which a port reads: before each edge the engine looks at
+    the ``read_enables`` of a hub and gives the ``read_data`` that goes with ``read_address``.
+    What is written stands in the hub after the edge, as for any engine.
+
+    Parameters
+    ----------
+    system : System
+        What is simulated.
+
+    Attributes
+    ----------
+    ports : dict
+        The ports by name, as ``amaranth.back.verilog`` takes them, after the elaboration:
+        ``system_`` and the path of a member, ``hbm_`` and ``ddr_`` and what belongs to a hub,
+        ``clk``, ``hbm_clk``, ``host_clk``. No name has a double underscore, which Verilator would
+        change.
+    """
+
+    def __init__(self, system):
+        self._system = system
+        self.ports = {}
+
+    def _input(self, name, shape):
+        signal = Signal(shape, name=name)
+        self.ports[name] = signal, PortDirection.Input
+        return signal
+
+    def _output(self, name, value):
+        self.ports[name] = Value.cast(value), PortDirection.Output
+
+    def elaborate(self, platform):
+        m = Module()
+        system = self._system
+        # The clocks are inside the system.
+        m.submodules.system = fragment = Fragment.get(system, platform)
+        m.domains.host = host = ClockDomain(reset_less=True)
+        for name, domain in (("clk", fragment.domains["sync"]),
+                             ("hbm_clk", fragment.domains["hbm"]), ("host_clk", host)):
+            self.ports[name] = domain.clk, PortDirection.Input
+        for path, member, value in system.signature.flatten(system):
+            name = "_".join(["system", *map(str, path)])
+            if member.flow == In:
+                value = Value.cast(value)
+                m.d.host += value.eq(self._input(name, len(value)))
+            else:
+                self._output(name, value)
+        self._serve(m, "hbm", "hbm", system.hbm_hub)
+        self._serve(m, "ddr", "sync", system.ddr_hub)
+        return m
+
+    def _serve(self, m, name, domain, hub):
+        for member in ("write_stb", "write_addresses", "write_data", "write_strobes"):
+            self._output(f"{name}_{member}", getattr(hub, member))
+        enables = Signal(len(hub.ports))
+        words = []
+        for index, port in enumerate(hub.ports):
+            m.d.comb += enables[index].eq(port.read_enable)
+            self._output(f"{name}_{index}_read_address", port.read_address)
+            word = Signal(hub.data_width, name=f"{name}_{index}_word", reset_less=True)
+            with m.If(port.read_enable):
+                m.d[domain] += word.eq(self._input(f"{name}_{index}_read_data", hub.data_width))
+            words.append(word)
+        self._output(f"{name}_read_enables", enables)
+        m.d.comb += hub.read_data.eq(Cat(words))
