@@ -33,7 +33,7 @@ def _arguments():
                         help="tokens to generate")
     parser.add_argument("--config", default="nano", metavar="NAME",
                         help=f"{', '.join(CONFIGS)}, or a .toml file (default: nano)")
-    parser.add_argument("--engine", default="amaranth", choices=sorted(ENGINES),
+    parser.add_argument("--engine", default="amaranth", choices=[*sorted(ENGINES), "auto"],
                         help="what simulates (default: amaranth)")
     parser.add_argument("--stalls", type=int, default=0, metavar="P",
                         help="chance in 1/256 that a memory withholds a handshake in a cycle")
@@ -122,7 +122,7 @@ def _prepare(options):
     return compiled, tokenizer, prompt, waves
 
 
-def _summary(result, compiled, prompt, options, text):
+def _summary(result, compiled, prompt, options, engine, text):
     """What the JSON file holds.
 
     ``busy`` is: useful tiles over cycles, from the moment the first new token is
@@ -148,7 +148,7 @@ def _summary(result, compiled, prompt, options, text):
         "overflow": result.overflow,
         "invalid": result.invalid,
         "config": compiled.config.name,
-        "engine": options.engine,
+        "engine": engine,
         "stalls": options.stalls,
         "seed": options.seed,
         "seconds": result.seconds,
@@ -168,6 +168,7 @@ def run(options):
     """Generate, and print what comes; returns the summary."""
     compiled, tokenizer, prompt, waves = _prepare(options)
     simulation = Simulation(compiled, options.engine, stalls=options.stalls, seed=options.seed)
+    simulation.engine.prepare(waves)
     progress = Progress(tokenizer, options.tokens)
     check = None
     if options.check:
@@ -181,8 +182,9 @@ def run(options):
     progress.finish()
     if check is not None:
         check.finish(result)
-    summary = _summary(result, compiled, prompt, options, "".join(progress.pieces))
-    print(f"\n\n{len(result.tokens)} tokens on {summary['config']} ({options.engine} engine): "
+    summary = _summary(result, compiled, prompt, options, simulation.engine.name,
+                       "".join(progress.pieces))
+    print(f"\n\n{len(result.tokens)} tokens on {summary['config']} ({summary['engine']} engine): "
           f"{summary['cycles']:,} cycles, {summary['cycles_per_token']:,.0f} a token, "
           f"busy {summary['busy']:.1%}, {result.seconds:.1f} s, "
           f"{result.cycles / result.seconds:,.0f} cycles/s\n"

@@ -3,6 +3,7 @@
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from ..isa import ADDRESS, INSTRUCTION_BITS, LENGTH
 from .causes import Cause
@@ -226,7 +227,8 @@ class Controller(wiring.Component):
         m.d.comb += [
             self.program_requests.p.address.eq(parameters.program_base),
             self.program_requests.p.beats.eq(
-                (parameters.program_length + per_beat - 1) * beats // per_beat),
+                ((parameters.program_length + per_beat - 1) >> exact_log2(per_beat))
+                << exact_log2(beats)),
             self.program_requests.valid.eq((state == State.LOADING) & ~requested),
             self.program_address.eq(address),
             loaded.eq(address >= parameters.program_length),

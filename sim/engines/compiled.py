@@ -16,6 +16,7 @@ from dfx_rtl.host.driver import Bus
 from ..memory.timing import FaultLayout, TimingLayout
 from ..system import TRACE
 from .amaranth import ProtocolError
+from .savefile import write_save_file
 from .verilate import EngineError, Toolchain, build
 
 __all__ = ["CompiledBus", "CompiledEngine", "EngineError"]
@@ -226,9 +227,8 @@ class CompiledEngine:
                 instance.set(name, _bits(TimingLayout, timing.to_const()))
             self._set_faults(faults or {})
             if waves is not None:
-                last = (1 << 64) - 1 if waves.last is None else waves.last - self.cycle
-                path = str(waves.path).encode()
-                instance.call("waves", path, waves.first - self.cycle, last)
+                last = (1 << 64) - 1 if waves.last is None else waves.last
+                instance.call("waves", str(waves.path).encode(), waves.first, last)
             self.advance(1)
             # The bus has done its work when it returns: the coroutine is never suspended.
             host(CompiledBus(self, instance, on_wait)).send(None)
@@ -237,6 +237,8 @@ class CompiledEngine:
         finally:
             self._instance = None
             instance.close()
+            if waves is not None and waves.path.exists():
+                write_save_file(waves.path, self.system.core.units)
 
     def _set_faults(self, faults):
         width = FaultLayout.as_shape().size

@@ -238,7 +238,7 @@ uint64_t dfx_run(Simulator *simulator, uint64_t cycles, unsigned events, int sto
 }
 
 #if VM_TRACE
-// Record cycles `first` to before `last`; to be called before the first cycle.
+// Record cycles `first` to before `last` of this run; to be called before the first cycle.
 void dfx_waves(Simulator *simulator, const char *path, uint64_t first, uint64_t last) {
     simulator->waves_path = path;
     simulator->waves_first = first;
