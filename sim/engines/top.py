@@ -47,12 +47,13 @@ class Top(Elaboratable):
     def elaborate(self, platform):
         m = Module()
         system = self._system
-        # The clocks are inside the system.
         m.submodules.system = fragment = Fragment.get(system, platform)
-        m.domains.host = host = ClockDomain(reset_less=True)
-        for name, domain in (("clk", fragment.domains["sync"]),
-                             ("hbm_clk", fragment.domains["hbm"]), ("host_clk", host)):
-            self.ports[name] = domain.clk, PortDirection.Input
+        # The system defines its clock domains, and they are needed outside of it too.
+        m.domains.sync = fragment.domains.pop("sync")
+        m.domains.hbm = fragment.domains.pop("hbm")
+        m.domains.host = ClockDomain(reset_less=True)
+        for name, domain in (("clk", "sync"), ("hbm_clk", "hbm"), ("host_clk", "host")):
+            self.ports[name] = ClockSignal(domain), PortDirection.Input
         for path, member, value in system.signature.flatten(system):
             name = "_".join(["system", *map(str, path)])
             if member.flow == In:
