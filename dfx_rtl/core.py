@@ -5,10 +5,10 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from .bus.axi import AxiLiteSignature
+from .control.registers import REGISTERS
 from .control.unit import ControlUnit
 from .dma.requests import ddr_signature, hbm_signature
 from .dma.unit import DirectMemoryAccess, StoreTraceLayout
-from .host.registers import REGISTERS
 from .isa import Unit
 from .mpu.layouts import LogitsLayout, TokenLayout
 from .mpu.unit import MatrixProcessingUnit

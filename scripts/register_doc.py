@@ -3,14 +3,14 @@
 import sys
 from pathlib import Path
 
-from dfx_rtl.host.registers import REGISTERS
+from dfx_rtl.control.registers import REGISTERS
 
 PATH = Path(__file__).parent.parent / "docs" / "registers.md"
 HEADER = """# Registers of the core
 
 AXI4-Lite, 32 bits a register. Made by `python scripts/register_doc.py` from
-`dfx_rtl/host/registers.py`, which the hardware and the driver are made from too. An address without
-a register answers DECERR.
+`dfx_rtl/control/registers.py`, which the hardware and the driver are made from too. An address
+without a register answers DECERR.
 
 """
 

@@ -5,9 +5,9 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dfx_rtl.bus.axi import AxiLiteSignature
+from dfx_rtl.control.registers import REGISTERS
 from dfx_rtl.core import Core, TraceSignature
 from dfx_rtl.dma.requests import ddr_signature, hbm_signature
-from dfx_rtl.host.registers import REGISTERS
 
 from .memory.channel import MemoryPort
 from .memory.checker import AxiLiteChecker, Violation

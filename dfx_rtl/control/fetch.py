@@ -6,12 +6,10 @@ from amaranth.lib.wiring import In, Out
 
 from ..isa import OPCODE, TAG, TILE, TILES, Opcode, layout
 from .causes import Cause
+from .commands import FetchLayout
 from .sequencer import IssueLayout
 
-__all__ = ["FetchIssuer", "FetchLayout"]
-
-# A run of consecutive tiles, wanted once as many stores have been acknowledged.
-FetchLayout = data.StructLayout({"tile": TILE, "tiles": TILES, "stores": 16})
+__all__ = ["FetchIssuer"]
 
 
 class FetchIssuer(wiring.Component):

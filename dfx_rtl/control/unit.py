@@ -6,14 +6,14 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..bus.axi import AxiLiteSignature
 from ..bus.registers import AxiLiteRegisters
-from ..dma.requests import ErrorKind
-from ..dma.requests import ErrorLayout as MemoryErrorLayout
-from ..host.registers import COUNTERS, IDENTIFIER, REGISTERS
 from ..isa import INSTRUCTION_BITS
-from ..mpu.activity import Activity
+from .activity import Activity
 from .causes import Cause
+from .commands import FetchLayout
 from .controller import Controller
-from .fetch import FetchIssuer, FetchLayout
+from .faults import ErrorKind, MemoryErrorLayout
+from .fetch import FetchIssuer
+from .registers import COUNTERS, IDENTIFIER, REGISTERS
 from .scheduler import Scheduler
 from .sequencer import RunLayout, Sequencer
 from .state import State
@@ -37,7 +37,7 @@ class ControlUnit(wiring.Component):
     Members
     -------
     host : In(AxiLiteSignature)
-        The registers of ``host/registers.py``.
+        The registers of ``control/registers.py``.
     interrupt : Out(1)
         An enabled event has happened and was not cleared.
     commands_* : Out(stream)
@@ -50,7 +50,7 @@ class ControlUnit(wiring.Component):
         As of :class:`~.controller.Controller`.
     memory_busy : In(1)
         The DMA has work, or a memory owes an answer.
-    memory_error : In(dma ErrorLayout)
+    memory_error : In(MemoryErrorLayout)
         An error response of a memory.
     hbm_waiting, ddr_waiting : In(channels), In(1)
         Memory ports that owe an answer: what the watchdog names.

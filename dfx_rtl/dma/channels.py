@@ -5,7 +5,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..bus.axi import Response
-from .requests import BurstLayout, ErrorKind, ErrorLayout, HbmCommandLayout, HbmWriteLayout
+from ..control.faults import ErrorKind, MemoryErrorLayout
+from .requests import BurstLayout, HbmCommandLayout, HbmWriteLayout
 
 __all__ = ["HbmChannels"]
 
@@ -34,7 +35,7 @@ class HbmChannels(wiring.Component):
         A bit a channel: a write of it is not acknowledged.
     stop : In(1)
         No request is accepted; what was accepted is finished.
-    error : Out(ErrorLayout)
+    error : Out(MemoryErrorLayout)
         A write was answered with an error. If several channels answer so in one cycle, the lowest
         is named.
     commands : Out(stream.Signature(HbmCommandLayout)).array(channels)
@@ -52,7 +53,7 @@ class HbmChannels(wiring.Component):
             "writes_idle": Out(1),
             "owing": Out(config.channels),
             "stop": In(1),
-            "error": Out(ErrorLayout()),
+            "error": Out(MemoryErrorLayout()),
             "commands": Out(stream.Signature(HbmCommandLayout(config))).array(config.channels),
             "responses": In(stream.Signature(Response)).array(config.channels),
         })

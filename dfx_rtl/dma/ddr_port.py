@@ -6,7 +6,8 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
 from ..bus.axi import Burst, Response
-from .requests import ErrorKind, ErrorLayout, ReadRequestLayout, WriteRequestLayout, ddr_signature
+from ..control.faults import ErrorKind, MemoryErrorLayout
+from .requests import ReadRequestLayout, WriteRequestLayout, ddr_signature
 
 __all__ = ["DdrPort"]
 
@@ -52,7 +53,7 @@ class DdrPort(wiring.Component):
         The memory owes an answer, or the port a beat.
     idle : Out(1)
         No request is in progress, and all writes are acknowledged.
-    error : Out(ErrorLayout)
+    error : Out(MemoryErrorLayout)
         An access was answered with an error; a read goes before a write in the same cycle.
     bus : Out(Axi4Signature)
         The port.
@@ -69,7 +70,7 @@ class DdrPort(wiring.Component):
             "stop": In(1),
             "outstanding": Out(1),
             "idle": Out(1),
-            "error": Out(ErrorLayout()),
+            "error": Out(MemoryErrorLayout()),
             "bus": Out(ddr_signature(config)),
         })
 

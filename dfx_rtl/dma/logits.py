@@ -1,25 +1,14 @@
 """Writes the logits of a token to DDR."""
 
 from amaranth import *
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from ..arith.formats import Fp32
-from ..isa import TAG
+from ..mpu.layouts import LogitsLayout
 from .requests import ADDRESS, WriteRequestLayout
 
-__all__ = ["LogitsLayout", "LogitsWriter"]
-
-
-def LogitsLayout(lanes):
-    """Binary32 results of a column group, as the MPU hands them over."""
-    return data.StructLayout({
-        "values": data.ArrayLayout(Fp32, lanes),
-        "group": 17,
-        "last": 1,
-        "tag": TAG,
-    })
+__all__ = ["LogitsWriter"]
 
 
 class LogitsWriter(wiring.Component):

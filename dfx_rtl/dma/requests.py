@@ -1,13 +1,12 @@
 """What the parts of the DMA say to each other: reads, writes and errors."""
 
-from amaranth.lib import data, enum
+from amaranth.lib import data
 from amaranth.utils import exact_log2
 
 from ..bus.axi import Axi3Signature, Axi4Signature, Response
-from ..isa import TILE, TILES
 
 __all__ = [
-    "ADDRESS", "BEATS", "BurstLayout", "ErrorKind", "ErrorLayout", "FetchLayout",
+    "ADDRESS", "BEATS", "BurstLayout",
     "HbmCommandLayout", "HbmWordLayout", "HbmWriteLayout", "ReadRequestLayout",
     "WriteRequestLayout", "ddr_signature", "hbm_signature",
 ]
@@ -20,20 +19,6 @@ BEATS = 16
 ID = 1
 
 
-class ErrorKind(enum.Enum, shape=2):
-    """Which kind of access a memory answered with an error."""
-
-    HBM_READ = 0
-    HBM_WRITE = 1
-    DDR_READ = 2
-    DDR_WRITE = 3
-
-
-def ErrorLayout():
-    """An error response: ``stb`` for one cycle, the access, the response, the HBM channel."""
-    return data.StructLayout({"stb": 1, "kind": ErrorKind, "response": Response, "channel": 6})
-
-
 def hbm_signature(config):
     """The AXI3 port of an HBM channel."""
     return Axi3Signature(exact_log2(config.channel_bytes), config.axi_bits, ID)
@@ -42,11 +27,6 @@ def hbm_signature(config):
 def ddr_signature(config):
     """The AXI4 port of the DDR memory."""
     return Axi4Signature(exact_log2(config.ddr_bytes), config.ddr_bits, ID)
-
-
-def FetchLayout():
-    """Weights to fetch: ``tiles`` from ``tile`` on, once ``stores`` stores are acknowledged."""
-    return data.StructLayout({"tile": TILE, "tiles": TILES, "stores": 16})
 
 
 def BurstLayout(config):

@@ -5,23 +5,17 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..arith.formats import Fp16
-from ..control.commands import DmaCommand
+from ..control.commands import DmaCommand, FetchLayout
+from ..control.faults import MemoryErrorLayout
 from ..isa import TAG
+from ..mpu.layouts import LogitsLayout
 from ..registers.ports import VectorReadSignature, VectorWriteSignature
 from .channels import HbmChannels
 from .ddr_port import DdrPort
 from .hbm_port import HbmPort
 from .load import LoadUnit
-from .logits import LogitsLayout, LogitsWriter
-from .requests import (
-    ADDRESS,
-    ErrorLayout,
-    FetchLayout,
-    HbmWriteLayout,
-    ReadRequestLayout,
-    ddr_signature,
-    hbm_signature,
-)
+from .logits import LogitsWriter
+from .requests import ADDRESS, HbmWriteLayout, ReadRequestLayout, ddr_signature, hbm_signature
 from .store import StoreUnit
 from .weights import WeightFetch
 from .words import WordReader, WordWriter
@@ -83,7 +77,7 @@ class DirectMemoryAccess(wiring.Component):
         ``stop`` is set and no memory owes anything.
     idle : Out(1)
         Nothing is in progress, and every write is acknowledged.
-    error : Out(ErrorLayout)
+    error : Out(MemoryErrorLayout)
         A memory answered with an error. If several do so in one cycle, one is named: an HBM read
         before an HBM write before DDR.
     waiting, ddr_waiting : Out(channels), Out(1)
@@ -103,7 +97,7 @@ class DirectMemoryAccess(wiring.Component):
     def __init__(self, config):
         self._config = config
         super().__init__({
-            "fetches": In(stream.Signature(FetchLayout())),
+            "fetches": In(stream.Signature(FetchLayout)),
             "weights": Out(stream.Signature(data.ArrayLayout(Fp16, config.tile * config.lanes))),
             "load_commands": In(stream.Signature(DmaCommand)),
             "store_commands": In(stream.Signature(DmaCommand)),
@@ -126,7 +120,7 @@ class DirectMemoryAccess(wiring.Component):
             "clear": In(1),
             "drained": Out(1),
             "idle": Out(1),
-            "error": Out(ErrorLayout()),
+            "error": Out(MemoryErrorLayout()),
             "waiting": Out(config.channels),
             "ddr_waiting": Out(1),
             "progress": Out(1),

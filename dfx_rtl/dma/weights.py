@@ -6,7 +6,9 @@ from amaranth.lib.wiring import In, Out
 
 from ..arith.formats import Fp16
 from ..bus.axi import Response
-from .requests import BurstLayout, ErrorKind, ErrorLayout, FetchLayout, HbmWordLayout
+from ..control.commands import FetchLayout
+from ..control.faults import ErrorKind, MemoryErrorLayout
+from .requests import BurstLayout, HbmWordLayout
 
 __all__ = ["WeightFetch"]
 
@@ -35,7 +37,7 @@ class WeightFetch(wiring.Component):
         What the channels answer.
     weights : Out(stream.Signature(data.ArrayLayout(Fp16, tile * lanes)))
         Tiles in linear memory order.
-    error : Out(ErrorLayout)
+    error : Out(MemoryErrorLayout)
         A read was answered with an error; strobed when the word leaves. If several channels did so
         for one tile, the lowest is named.
     stop : In(1)
@@ -59,12 +61,12 @@ class WeightFetch(wiring.Component):
                              f"a whole burst, not {config.weight_tiles}")
         self._config = config
         super().__init__({
-            "fetches": In(stream.Signature(FetchLayout())),
+            "fetches": In(stream.Signature(FetchLayout)),
             "stores": In(16),
             "bursts": Out(stream.Signature(BurstLayout(config))),
             "words": In(stream.Signature(HbmWordLayout(config))).array(config.channels),
             "weights": Out(stream.Signature(data.ArrayLayout(Fp16, config.tile * config.lanes))),
-            "error": Out(ErrorLayout()),
+            "error": Out(MemoryErrorLayout()),
             "stop": In(1),
             "outstanding": Out(1),
             "idle": Out(1),
@@ -77,7 +79,7 @@ class WeightFetch(wiring.Component):
         burst_tiles = config.burst_tiles
         alignment = len(self.bursts.payload.tiles)
 
-        current = Signal(FetchLayout(), reset_less=True)
+        current = Signal(FetchLayout, reset_less=True)
         active = Signal()
         free_count = Signal(range(config.weight_tiles + 1), init=config.weight_tiles)
         to_boundary = Signal(range(burst_tiles + 1))

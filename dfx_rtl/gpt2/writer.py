@@ -6,11 +6,18 @@ numpy alone, and no other module of this package.
 """
 
 import json
+import math
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-__all__ = ["byte_spelling", "write_character_tokenizer", "write_config", "write_weights"]
+__all__ = [
+    "byte_spelling", "write_byte_pair_tokenizer", "write_character_tokenizer", "write_config",
+    "write_weight_stream", "write_weights",
+]
+
+_CODES = {"float32": ("F32", 4), "float16": ("F16", 2), "bfloat16": ("BF16", 2)}
 
 
 def byte_spelling():
@@ -97,16 +104,94 @@ def write_weights(path, tensors, *, dtype="float16"):
     dtype : str
         ``float32``, ``float16`` or ``bfloat16``: what each tensor is rounded to.
     """
-    code = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}[dtype]
-    header, contents, offset = {"__metadata__": {"format": "pt"}}, [], 0
-    for name, values in tensors.items():
-        contents.append(_raw(values, dtype))
-        end = offset + len(contents[-1])
-        header[name] = {"dtype": code, "shape": list(values.shape), "data_offsets": [offset, end]}
-        offset = end
+    shapes = {name: np.shape(values) for name, values in tensors.items()}
+    write_weight_stream(path, shapes, tensors.values(), dtype=dtype)
+
+
+def write_weight_stream(path, shapes, pieces, *, dtype="float16"):
+    """As :func:`write_weights`, piece by piece, for models that do not fit into memory.
+
+    Parameters
+    ----------
+    path : path of the file
+    shapes : dict of str to tuple of int
+    pieces : iterable of numpy arrays
+        Their elements, one array after the other, are those of all tensors in order.
+    dtype : str
+        ``float32``, ``float16`` or ``bfloat16``.
+
+    Raises
+    ------
+    ValueError
+        If the pieces have too few or too many elements.
+    """
+    code, item = _CODES[dtype]
+    header, total = {"__metadata__": {"format": "pt"}}, 0
+    for name, shape in shapes.items():
+        end = total + item * math.prod(shape)
+        header[name] = {"dtype": code, "shape": list(shape), "data_offsets": [total, end]}
+        total = end
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)  # the tensors begin on a multiple of 8 bytes
-    Path(path).write_bytes(len(text).to_bytes(8, "little") + text + b"".join(contents))
+    written = 0
+    with Path(path).open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for piece in pieces:
+            written += file.write(_raw(piece, dtype))
+    if written != total:
+        raise ValueError(f"pieces must have {total} bytes, not {written}")
+
+
+def _merges():
+    """Pairs of tokens that a byte-level BPE joins, in order; the joined ones are all different.
+
+    First two letters, then a space before them, then two such pairs: words of four letters.
+    """
+    letters = "etaoinshrdlucmfwygpbvkqxjz"  # the most frequent first
+    pairs = sorted(((i + j, i, j) for i in range(26) for j in range(26)))
+    pairs = [(letters[i], letters[j]) for _, i, j in pairs]
+    space = byte_spelling()[ord(" ")]
+    yield from pairs
+    joined = ["".join(pair) for pair in pairs]
+    yield from ((space, token) for token in (*letters, *joined))
+    for rank in range(len(joined)):
+        # All that has the pair of this rank, and none that is rarer.
+        for first, second in ((*((rank, other) for other in range(rank)),
+                               *((other, rank) for other in range(rank + 1)))):
+            yield joined[first], joined[second]
+            yield space + joined[first], joined[second]
+
+
+def write_byte_pair_tokenizer(path, vocabulary, end_of_text="<|endoftext|>"):
+    """Write a tokenizer of GPT-2's kind: ``vocab.json`` and ``merges.txt``.
+
+    The ids are GPT-2's for single bytes and for the end of text; in between are made-up merges
+    of small letters.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The directory.
+    vocabulary : int
+        Tokens: the bytes, the merges, and the end of text with the last id.
+    end_of_text : str
+
+    Raises
+    ------
+    ValueError
+        If the vocabulary has no room for the bytes, or more than there are merges for.
+    """
+    path, tokens = Path(path), sorted(byte_spelling())
+    count = vocabulary - len(tokens) - 1
+    merges = list(islice(_merges(), max(count, 0)))
+    if len(merges) != count:
+        raise ValueError(f"vocabulary must be in 257..{len(tokens) + 1 + len(list(_merges()))}, "
+                         f"not {vocabulary!r}")
+    tokens += ["".join(merge) for merge in merges]
+    tokens.append(end_of_text)
+    _write_json(path / "vocab.json", {token: index for index, token in enumerate(tokens)})
+    lines = ["#version: 0.2", *(" ".join(merge) for merge in merges)]
+    (path / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def write_character_tokenizer(path, symbols):

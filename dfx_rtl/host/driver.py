@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from ..bus.axi import Response
 from ..control.causes import Cause
+from ..control.registers import COUNTERS, IDENTIFIER, REGISTERS
 from ..control.state import State
-from .registers import COUNTERS, IDENTIFIER, REGISTERS
 
 __all__ = ["Bus", "CoreError", "Driver", "Status"]
 

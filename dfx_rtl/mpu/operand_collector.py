@@ -7,10 +7,10 @@ from amaranth.utils import exact_log2
 
 from ..arith.checks import check_positive
 from ..arith.formats import Fp16
+from ..control.activity import Activity
 from ..control.commands import MatrixCommand
 from ..isa import CHUNK, LENGTH
 from ..registers.ports import ChunkLayout, VectorReadSignature
-from .activity import Activity
 from .layouts import OUTPUT_FIELDS, OutputCommand, Target
 
 __all__ = ["OperandCollector"]

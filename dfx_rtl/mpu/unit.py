@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..arith.formats import Fp16
+from ..control.activity import Activity
 from ..control.commands import MatrixCommand
 from ..registers.ports import (
     ScalarReadSignature,
@@ -12,7 +13,6 @@ from ..registers.ports import (
     VectorReadSignature,
     VectorWriteSignature,
 )
-from .activity import Activity
 from .layouts import LogitsLayout, TokenLayout
 from .mfu import MatrixFunctionUnit
 from .operand_collector import OperandCollector

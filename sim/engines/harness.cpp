@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "VSystem.h"
@@ -105,7 +106,7 @@ struct Simulator {
     std::vector<Port> ports;
 #if VM_TRACE
     std::unique_ptr<VerilatedVcdC> waves;
-    const char *waves_path = nullptr;
+    std::string waves_path;
     uint64_t waves_first = 0, waves_last = 0;
 #endif
 
@@ -114,6 +115,11 @@ struct Simulator {
 #define PORT(name) ports.push_back({#name, bytes_of(top.name), sizeof(top.name)});
 #include "ports.h"
 #undef PORT
+#if VM_TRACE
+        context.traceEverOn(true);
+        context.timeunit(-9);
+        context.timeprecision(-9);
+#endif
         top.eval();
     }
 
@@ -184,7 +190,7 @@ struct Simulator {
     void record() {
         if (!waves) return;
         const bool within = waves_first <= cycle && cycle < waves_last;
-        if (within && !waves->isOpen()) waves->open(waves_path);
+        if (within && !waves->isOpen()) waves->open(waves_path.c_str());
         if (!within && waves->isOpen()) waves->close();
     }
 #endif

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from dfx_rtl.bus.axi import Response
-from dfx_rtl.dma.requests import ErrorKind
+from dfx_rtl.control.faults import ErrorKind
 from dfx_rtl.isa import Instruction, Opcode
 from sim.memory import FaultKind, Timing
 

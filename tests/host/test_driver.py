@@ -6,9 +6,9 @@ import pytest
 
 from dfx_rtl.compiler import RunParameters
 from dfx_rtl.control.causes import Cause
+from dfx_rtl.control.registers import IDENTIFIER, REGISTERS
 from dfx_rtl.control.state import State
 from dfx_rtl.host.driver import Bus, CoreError, Driver
-from dfx_rtl.host.registers import IDENTIFIER, REGISTERS
 
 RUN = RunParameters(program_base=1 << 33, program_length=9, token_base=0x100, output_base=0x200,
                     logits_base=0, logits_stride=0, layer_stride=64, layers=2, heads=2, emb=16,

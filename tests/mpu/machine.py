@@ -6,8 +6,8 @@ import numpy as np
 
 from dfx_rtl.arith import golden
 from dfx_rtl.arith.formats import bits16, bits32, float16_from_bits, float32_from_bits
+from dfx_rtl.control.activity import Activity
 from dfx_rtl.isa import Instruction, Opcode
-from dfx_rtl.mpu.activity import Activity
 
 ENABLES = ("write", "scale_enable", "bias_enable", "residual_enable", "gelu", "mask",
            "maximum_enable", "arg_max", "logits")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dfx_rtl.config import CONFIGS
-from dfx_rtl.mpu.activity import Activity
+from dfx_rtl.control.activity import Activity
 from dfx_rtl.mpu.operand_collector import OperandCollector
 from tests.mpu.machine import make_job, random_bits, tag_of
 

@@ -9,7 +9,7 @@ from amaranth.back import verilog
 
 from dfx_rtl.arith.formats import bits16, bits32
 from dfx_rtl.config import CONFIGS
-from dfx_rtl.mpu.activity import Activity
+from dfx_rtl.control.activity import Activity
 from dfx_rtl.mpu.unit import MatrixProcessingUnit
 from tests.mpu.machine import ENABLES, Golden, Stalls, World, make_job, random_bits
 

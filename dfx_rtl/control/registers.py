@@ -3,7 +3,7 @@
 from ..bus.registers import Access, Field, Register, RegisterMap
 from ..control.causes import Cause
 from ..control.state import State
-from ..mpu.activity import Activity
+from .activity import Activity
 
 __all__ = ["IDENTIFIER", "REGISTERS", "COUNTERS"]
 

@@ -4,9 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from dfx_rtl.control.activity import Activity
 from dfx_rtl.control.causes import Cause
-from dfx_rtl.host.registers import COUNTERS, REGISTERS
-from dfx_rtl.mpu.activity import Activity
+from dfx_rtl.control.registers import COUNTERS, REGISTERS
 
 ROOT = Path(__file__).parents[2]
 
