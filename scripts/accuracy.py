@@ -1,15 +1,19 @@
 """How far the hardware's arithmetic is from GPT-2: the bit-exact machine against float64.
 
     python scripts/accuracy.py CHECKPOINT --text FILE --tokens 512
+    python scripts/accuracy.py CHECKPOINT --random 16
 
-The text is cut into windows of the model's positions, from the start of its last tenth. Reported
-are the root mean square error of the logits, and, if the checkpoint has a ``golden.json``, how
-many of its greedy tokens the machine gives where the two best logits are further apart than 0.05.
+The text is cut into windows of the model's positions, from the start of its last tenth; or the
+tokens are random, for models that have no text. Reported are the root mean square error of the
+logits, alone and relative to the logits' own root mean square, and, if the checkpoint has a
+``golden.json``, how many of its greedy tokens the machine gives where the two best logits are
+further apart than 0.05.
 """
 
 import argparse
 import json
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -24,17 +28,19 @@ NEAR_TIE = 0.05
 
 
 def logit_error(machine, reference, ids, window):
-    """(root mean square, largest) error of the logits, and the share of equal arg max."""
-    squares, largest, equal = 0.0, 0.0, 0
+    """Root mean square error of the logits, the same relative to theirs, the largest error, and
+    the share of equal arg max."""
+    squares, size, largest, equal = 0.0, 0.0, 0.0, 0
     for start in range(0, len(ids), window):
         part = ids[start:start + window]
         found, truth = machine.score(part), reference.logits(part)
         error = found.astype(np.float64) - truth
         squares += (error**2).sum()
+        size += (truth**2).sum()
         largest = max(largest, np.abs(error).max())
         equal += (found.argmax(axis=1) == truth.argmax(axis=1)).sum()
     count = len(ids) * reference.config.vocabulary
-    return np.sqrt(squares / count), largest, equal / len(ids)
+    return np.sqrt(squares / count), np.sqrt(squares / size), largest, equal / len(ids)
 
 
 def greedy_agreement(machine, prompts):
@@ -56,27 +62,52 @@ def main(arguments=None):
     """Run the command; returns its exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--text", type=Path, required=True)
-    parser.add_argument("--tokens", type=int, default=512)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--text", type=Path)
+    source.add_argument("--random", type=int, metavar="N", help="N random tokens")
+    source.add_argument("--ids", type=int, nargs="+", metavar="ID", help="these tokens")
+    parser.add_argument("--tokens", type=int, default=512, help="of the text")
+    parser.add_argument("--seed", type=int, default=0, help="of the random tokens")
+    parser.add_argument("--weights", default="stored", choices=["stored", "binary16"],
+                        help="what float64 computes with; they differ if the file has float32")
     parser.add_argument("--config", default="u280", help="the figures are the same on every one")
     options = parser.parse_args(arguments)
     checkpoint = Checkpoint.load(options.checkpoint)
-    machine = Machine(compile(checkpoint, load_config(options.config), logits=True))
+    ids = token_ids(options, checkpoint)
+    # In files, since the images of a large model are as large as it is.
+    with tempfile.TemporaryDirectory() as directory:
+        compiled = compile(checkpoint, load_config(options.config), logits=True,
+                           directory=directory)
+        report(options, checkpoint, Machine(compiled), ids)
+    return 0
+
+
+def token_ids(options, checkpoint):
+    """The tokens that the options ask for."""
+    if options.ids is not None:
+        return options.ids
+    if options.random is not None:
+        random = np.random.default_rng(options.seed)
+        return random.integers(checkpoint.config.vocabulary, size=options.random).tolist()
     text = options.text.read_text(encoding="utf-8")
     # Encoding is not linear in the length; this many characters are enough for the tokens.
-    ids = Tokenizer.load(options.checkpoint).encode(
-        text[len(text) * 9 // 10:][:16 * options.tokens])[:options.tokens]
+    part = text[len(text) * 9 // 10:][:16 * options.tokens]
+    return Tokenizer.load(options.checkpoint).encode(part)[:options.tokens]
+
+
+def report(options, checkpoint, machine, ids):
+    """Measure and print."""
     begin = time.monotonic()
-    error, largest, equal = logit_error(machine, Reference(checkpoint), ids,
-                                        checkpoint.config.positions)
-    print(f"{len(ids)} tokens: rms logit error {error:.5f}, largest {largest:.4f}, "
-          f"arg max equal {100 * equal:.1f} %, {(time.monotonic() - begin) / len(ids):.4f} s a "
-          f"token, overflow {machine.flags.overflow}, invalid {machine.flags.invalid}")
+    error, relative, largest, equal = logit_error(
+        machine, Reference(checkpoint, options.weights), ids, checkpoint.config.positions)
+    seconds = (time.monotonic() - begin) / len(ids)
+    print(f"{len(ids)} tokens: rms logit error {error:.5f}, relative {relative:.2e}, "
+          f"largest {largest:.4f}, arg max equal {100 * equal:.1f} %, {seconds:.4f} s a token, "
+          f"overflow {machine.flags.overflow}, invalid {machine.flags.invalid}")
     golden = options.checkpoint / "golden.json"
     if golden.exists():
         equal, compared = greedy_agreement(machine, json.loads(golden.read_text()))
         print(f"greedy: {equal} of {compared} tokens with a gap above {NEAR_TIE} agree")
-    return 0
 
 
 if __name__ == "__main__":

@@ -31,8 +31,6 @@ VOCABULARY, POSITIONS = 50257, 1024
 PIECE = 1 << 22
 #: Seconds between two lines of progress.
 PROGRESS = 2.0
-#: LayerNorm's weight on an outlier. With 1, an outlier would be all that the logits show.
-OUTLIER_WEIGHT = 0.05
 
 
 class InputError(ValueError):
@@ -51,7 +49,9 @@ def _arguments():
                         help="directory to write; must not exist")
     parser.add_argument("--layers", type=int, metavar="N", help="fewer layers than the shape has")
     parser.add_argument("--outliers", type=float, default=0.0, metavar="SIZE",
-                        help="plant outliers, so that residuals reach SIZE, as in trained models")
+                        help="plant outliers, so that residuals reach SIZE")
+    parser.add_argument("--outlier-positions", type=int, default=1, metavar="N",
+                        help="first positions that have them (default: 1, as in trained models)")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     parser.add_argument("--dtype", default="float16", choices=["float16", "float32"])
     return parser
@@ -70,19 +70,14 @@ def _distribution(config, name):
     return 0.0, 0.02
 
 
-def _outliers(config, name, size):
-    """The planted values of a tensor: (column, value); a column of a residual."""
-    first, second = config.emb // 3, config.emb // 2
-    if name == "wpe":
-        return [(first, size)]
-    if name == f"h.{min(2, config.layers - 1)}.mlp.c_proj.bias":
-        return [(second, -size / 2)]
-    if name.endswith((".weight")) and ("ln_" in name):
-        return [(first, OUTLIER_WEIGHT), (second, OUTLIER_WEIGHT)]
-    return []
+def _plant(values, size, positions):
+    """Write outliers into the first rows of WPE: they stay in the residual through all layers."""
+    emb = values.shape[1]
+    values[:positions, emb // 3] = size
+    values[:positions, emb // 2] = -size / 2
 
 
-def weight_pieces(config, *, seed=0, outliers=0.0, piece=PIECE):
+def weight_pieces(config, *, seed=0, outliers=0.0, outlier_positions=1, piece=PIECE):
     """All values of all tensors in the order of :meth:`.Gpt2Config.shapes`, piece by piece.
 
     Parameters
@@ -90,8 +85,10 @@ def weight_pieces(config, *, seed=0, outliers=0.0, piece=PIECE):
     config : Gpt2Config
     seed : int
     outliers : float
-        0 plants none. Otherwise one column of the residual has this size in every position, from
-        the embedding on, and another one minus half of it, from the third layer on.
+        0 plants none. Otherwise one element of the residual has this size, and another one minus
+        half of it, from the embedding on.
+    outlier_positions : int
+        How many positions have outliers, from the first one on.
     piece : int
         Elements of a piece, at least one row. The values do not depend on it.
 
@@ -103,15 +100,14 @@ def weight_pieces(config, *, seed=0, outliers=0.0, piece=PIECE):
     random = np.random.default_rng(seed)
     for name, shape in config.shapes().items():
         mean, deviation = _distribution(config, name)
-        planted = _outliers(config, name, outliers) if outliers else []
         columns = shape[-1]
         rows, step = math.prod(shape) // columns, max(1, piece // columns)
         for first in range(0, rows, step):
             values = random.standard_normal((min(step, rows - first), columns), np.float32)
             values *= np.float32(deviation)
             values += np.float32(mean)
-            for column, value in planted:
-                values[:, column] = value
+            if outliers and name == "wpe":
+                _plant(values, outliers, max(0, outlier_positions - first))
             yield name, values
 
 
@@ -137,6 +133,9 @@ def _check(options):
     if not 0 <= options.outliers <= 65504:
         raise InputError(f"--outliers must be in 0..65504, which binary16 can hold, "
                          f"not {options.outliers:g}")
+    if not 1 <= options.outlier_positions <= POSITIONS:
+        raise InputError(f"--outlier-positions must be in 1..{POSITIONS}, "
+                         f"not {options.outlier_positions}")
     if options.seed < 0:
         raise InputError(f"--seed must not be negative, not {options.seed}")
     if options.out.exists() or options.out.is_symlink():
@@ -158,7 +157,8 @@ def _write(path, config, options):
     write_byte_pair_tokenizer(path, config.vocabulary)
     shapes = {f"{name}.weight" if name in ("wte", "wpe") else name: shape
               for name, shape in config.shapes().items()}
-    pieces = weight_pieces(config, seed=options.seed, outliers=options.outliers)
+    pieces = weight_pieces(config, seed=options.seed, outliers=options.outliers,
+                           outlier_positions=options.outlier_positions)
     write_weight_stream(path / "model.safetensors", shapes, _with_progress(pieces, config),
                         dtype=options.dtype)
 

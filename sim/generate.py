@@ -12,6 +12,8 @@ from dfx_rtl.gpt2 import Checkpoint, CheckpointError, TextStream, Tokenizer, Tok
 from dfx_rtl.host.driver import CoreError
 
 from .check import Check, Difference
+from .profile import Recording, Timeline
+from .profile_page import ProfileFiles
 from .simulation import ENGINES, Simulation
 from .waves import Waves
 
@@ -45,6 +47,9 @@ def _arguments():
                         help="first recorded cycle")
     parser.add_argument("--to-cycle", type=int, metavar="B", help="last recorded cycle")
     parser.add_argument("--json", metavar="FILE", help="write the result")
+    parser.add_argument("--profile", metavar="NAME",
+                        help="write where every cycle goes: NAME.json for ui.perfetto.dev, "
+                             "NAME.html for a browser, NAME.svg")
     return parser
 
 
@@ -118,8 +123,9 @@ def _prepare(options):
     waves = None
     if options.vcd:
         waves = Waves(options.vcd, options.from_cycle, options.to_cycle)
+    profile = ProfileFiles(options.profile) if options.profile else None
     compiled = compile(checkpoint, config)
-    return compiled, tokenizer, prompt, waves
+    return compiled, tokenizer, prompt, waves, profile
 
 
 def _summary(result, compiled, prompt, options, engine, text):
@@ -166,7 +172,7 @@ def _breakdown(counters):
 
 def run(options):
     """Generate, and print what comes; returns the summary."""
-    compiled, tokenizer, prompt, waves = _prepare(options)
+    compiled, tokenizer, prompt, waves, profile = _prepare(options)
     simulation = Simulation(compiled, options.engine, stalls=options.stalls, seed=options.seed)
     simulation.engine.prepare(waves)
     progress = Progress(tokenizer, options.tokens)
@@ -174,11 +180,13 @@ def run(options):
     if options.check:
         check = Check(compiled, prompt, options.tokens)
         simulation.engine.observe(check.observe)
+    recording = None if profile is None else Recording()
     progress.text(options.prompt)
     progress.pieces.clear()
     result = simulation.generate(
         prompt, options.tokens, on_token=progress.token,
-        on_wait=lambda: progress.wait(simulation.engine), waves=waves)
+        on_wait=lambda: progress.wait(simulation.engine), waves=waves,
+        recording=recording)
     progress.finish()
     if check is not None:
         check.finish(result)
@@ -194,6 +202,10 @@ def run(options):
         summary["checked_writes"] = check.count
     if options.json:
         Path(options.json).write_text(json.dumps(summary, indent=2) + "\n")
+    if profile is not None:
+        timeline = Timeline(compiled, len(prompt), recording, result)
+        paths = profile.write(timeline, summary)
+        print(f"profile: {', '.join(map(str, paths))}", file=sys.stderr)
     return summary
 
 

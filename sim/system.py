@@ -5,22 +5,36 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dfx_rtl.bus.axi import AxiLiteSignature
+from dfx_rtl.control.activity import Activity
 from dfx_rtl.control.registers import REGISTERS
 from dfx_rtl.core import Core, TraceSignature
 from dfx_rtl.dma.requests import ddr_signature, hbm_signature
+from dfx_rtl.isa import Unit
 
 from .memory.channel import MemoryPort
 from .memory.checker import AxiLiteChecker, Violation
 from .memory.storage import StorageHub
 from .memory.timing import FaultLayout, TimingLayout
 
-__all__ = ["EventLayout", "System", "TRACE"]
+__all__ = ["EventLayout", "ProfileLayout", "System", "TRACE"]
 
 #: The kinds of writes that the trace holds.
 TRACE = ("vector", "scalar", "store", "logits", "token")
 
 #: A bit for each kind, and one for a broken rule of a bus.
 EventLayout = data.StructLayout({**dict.fromkeys(TRACE, 1), "violated": 1})
+
+#: What a profile is made of. Of the instructions only beginnings and ends are here: a unit executes
+#: its instructions in the order of the program, which says which one it is.
+ProfileLayout = data.StructLayout({
+    "taken": len(Unit),      # a bit a unit: it takes a command
+    "retired": len(Unit),    # a bit a unit: an instruction of it ends
+    "activity": Activity,    # what the MPU does
+    "ddr_read": 1,           # a beat of DDR is read
+    "ddr_write": 1,          # a beat is written
+    "store": 1,              # a part of K or V is handed to an HBM port
+    "clear": 1,              # the units are cleared: a run begins in the next cycle, or one ended
+})
 
 
 class System(wiring.Component):
@@ -41,6 +55,8 @@ class System(wiring.Component):
         What happened in the cycle before; all 0 in most cycles.
     trace : Out(TraceSignature)
         The core's, a cycle later; a member keeps its value until the next event of its kind.
+    profile : Out(ProfileLayout)
+        What the core did in the cycle before, for a profile.
     hbm_timing, ddr_timing : In(TimingLayout)
         Timing of the memories, constant during a run; the seeds of the channels differ by their
         number.
@@ -63,6 +79,7 @@ class System(wiring.Component):
             "interrupt": Out(1),
             "trace": Out(TraceSignature(config)),
             "events": Out(EventLayout),
+            "profile": Out(ProfileLayout),
             "hbm_timing": In(TimingLayout),
             "ddr_timing": In(TimingLayout),
             "hbm_faults": In(data.ArrayLayout(FaultLayout, config.channels)),
@@ -111,7 +128,21 @@ class System(wiring.Component):
         for name in TRACE:
             with m.If(getattr(core.trace, f"{name}_stb")):
                 m.d.sync += getattr(self.trace, name).eq(getattr(core.trace, name))
+        self._elaborate_profile(m)
         return m
+
+    def _elaborate_profile(self, m):
+        ddr, control, profile = self.core.ddr, self.core.units["control"], self.profile
+        commands = [getattr(control, f"commands_{unit.name.lower()}") for unit in Unit]
+        m.d.sync += [
+            profile.taken.eq(Cat(command.valid & command.ready for command in commands)),
+            profile.retired.eq(control.retired),
+            profile.activity.eq(control.activity),
+            profile.ddr_read.eq(ddr.rvalid & ddr.rready),
+            profile.ddr_write.eq(ddr.wvalid & ddr.wready),
+            profile.store.eq(self.core.trace.store_stb),
+            profile.clear.eq(control.clear),
+        ]
 
     def waves(self):
         """Signals for a waveform viewer, by the units of the block diagram."""

@@ -8,7 +8,7 @@ import numpy as np
 from ..config import CoreConfig
 from ..isa import Instruction, Opcode
 from .errors import CompileError
-from .images import fill_ddr, fill_hbm, new_image, program_words
+from .images import fill_ddr, fill_hbm, new_image, program_words, reopened
 from .layout import INSTRUCTION_BYTES, MemoryLayout, Region, logits_stride, plan_layout
 from .program import assemble
 from .registers import RegisterMap, plan_registers
@@ -156,7 +156,9 @@ def compile(checkpoint, config, *, logits=False, positions=None, directory=None,
     hbm = new_image((config.channels, layout.hbm_tiles * config.word_bytes), paths[0])
     ddr = new_image((layout.image_bytes,), paths[1])
     fill_hbm(hbm, checkpoint, shape, layout)
+    hbm = reopened(hbm)
     fill_ddr(ddr, checkpoint, shape, layout, instructions)
+    ddr = reopened(ddr)
     return CompiledModel(
         config=config, instructions=tuple(instructions), layout=layout, registers=registers,
         hbm=hbm, ddr=ddr, shape=shape,

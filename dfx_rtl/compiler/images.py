@@ -9,7 +9,8 @@ from .layout import INSTRUCTION_BYTES
 from .shape import query_name
 from .tiles import tile_image
 
-__all__ = ["fill_ddr", "fill_hbm", "new_image", "program_words", "put_tiles"]
+__all__ = ["fill_ddr", "fill_hbm", "new_image", "program_words", "put_tiles",
+           "reopened"]
 
 
 def new_image(shape, path):
@@ -17,6 +18,16 @@ def new_image(shape, path):
     if path is None:
         return np.zeros(shape, np.uint8)
     return np.lib.format.open_memmap(Path(path), mode="w+", dtype=np.uint8, shape=shape)
+
+
+def reopened(image):
+    """The same image, and if it is a mapped file, mapped anew.
+
+    The pages that were written no longer count as the process's memory.
+    """
+    if not isinstance(image, np.memmap):
+        return image
+    return np.lib.format.open_memmap(image.filename, mode="r+")
 
 
 def put_tiles(hbm, tile, tiles, config):

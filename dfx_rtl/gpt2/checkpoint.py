@@ -64,7 +64,7 @@ def _file_name(name):
 class Checkpoint:
     """A GPT-2 model on disk.
 
-    Loading checks the configuration, the names and the shapes, and maps the files; a tensor's
+    Loading checks the configuration, the names and the shapes; a tensor's
     values are read and checked when it is asked for. Names are those of
     :meth:`.Gpt2Config.shapes`: ``wte``, ``wpe``, ``h.0.ln_1.weight`` and so on to ``ln_f.bias``.
 

@@ -1,11 +1,13 @@
 """Reads safetensors files: 8 bytes of length, a header in JSON, and the tensors one by one.
 
-Read by hand because numpy has no bfloat16, and because a memory map takes no memory for the
-tensors that nobody asks for. Source: the safetensors format, github.com/huggingface/safetensors.
+Read by hand because numpy has no bfloat16, and because large models need it tensor by tensor. Not
+mapped: the pages that were read of a mapping count as the process's memory until it ends.
+Source: the safetensors format, github.com/huggingface/safetensors.
 """
 
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,15 +36,26 @@ class StoredTensor:
     dtype : str
         The format's name for the type: F32, F16, BF16, ...
     shape : tuple of int
-    raw : numpy array of bytes
-        The tensor's part of the file's memory map.
+    start, size : int
+        The tensor's bytes in the file.
     """
 
     file: Path
     name: str
     dtype: str
     shape: tuple
-    raw: np.ndarray
+    start: int
+    size: int
+
+    def _raw(self):
+        try:
+            raw = np.fromfile(self.file, np.uint8, self.size, offset=self.start)
+        except OSError as problem:
+            raise CheckpointError(f"{self.file}: cannot be read: {problem.strerror}") from None
+        if len(raw) != self.size:
+            raise CheckpointError(f"{self.file}: tensor {self.name!r} has {len(raw)} bytes, "
+                                  f"expected {self.size}: the file was cut after it was opened")
+        return raw
 
     def values(self):
         """The tensor as it is stored; bfloat16 as float32, which holds all its values.
@@ -53,16 +66,17 @@ class StoredTensor:
             If the type is not one of F32, F16 and BF16, or a value is not finite.
         """
         if self.dtype == "BF16":
-            bits = self.raw.view("<u2").astype("<u4") << 16
+            bits = self._raw().view("<u2").astype("<u4") << 16
             values = bits.view("<f4")
         elif self.dtype in ("F32", "F16"):
-            values = self.raw.view("<f4" if self.dtype == "F32" else "<f2")
+            values = self._raw().view("<f4" if self.dtype == "F32" else "<f2")
         else:
             raise CheckpointError(
                 f"{self.file}: tensor {self.name!r} has type {self.dtype}, "
                 f"expected F32, F16 or BF16"
             )
         values = values.reshape(self.shape)
+        values.flags.writeable = False
         self._check(values, values, "a finite number")
         return values
 
@@ -91,22 +105,25 @@ class StoredTensor:
             )
 
 
-def _header(file, memory):
-    """The header's entries and the part of the file that follows it."""
-    if len(memory) < 8:
-        raise CheckpointError(f"{file}: size is {len(memory)} bytes, expected at least 8")
-    length = int.from_bytes(memory[:8].tobytes(), "little")
-    limit = min(len(memory) - 8, _MAX_HEADER)
-    if length > limit:
-        raise CheckpointError(f"{file}: header is {length} bytes, expected at most {limit}")
+def _header(file):
+    """The header's entries, where the tensors begin, and how many bytes they have."""
+    with file.open("rb") as stream:
+        total = os.fstat(stream.fileno()).st_size
+        if total < 8:
+            raise CheckpointError(f"{file}: size is {total} bytes, expected at least 8")
+        length = int.from_bytes(stream.read(8), "little")
+        limit = min(total - 8, _MAX_HEADER)
+        if length > limit:
+            raise CheckpointError(f"{file}: header is {length} bytes, expected at most {limit}")
+        text = stream.read(length)
     try:
-        entries = json.loads(memory[8 : 8 + length].tobytes().decode("utf-8"))
+        entries = json.loads(text.decode("utf-8"))
     except (ValueError, RecursionError):
         entries = None
     if not isinstance(entries, dict):
         raise CheckpointError(f"{file}: header is not a JSON object")
     entries.pop("__metadata__", None)
-    return entries, memory[8 + length :]
+    return entries, 8 + length, total - 8 - length
 
 
 def _is_sizes(value):
@@ -130,12 +147,11 @@ def read_weight_file(file):
         If the file is missing, too short or too long, or its header does not describe it.
     """
     try:
-        memory = np.memmap(file, np.uint8, "r") if file.stat().st_size else np.zeros(0, np.uint8)
+        entries, first, total = _header(file)
     except FileNotFoundError:
         raise CheckpointError(f"{file}: no such file") from None
     except OSError as problem:
         raise CheckpointError(f"{file}: cannot be read: {problem.strerror}") from None
-    entries, contents = _header(file, np.asarray(memory))
 
     tensors, spans = {}, []
     for name, entry in entries.items():
@@ -155,7 +171,7 @@ def read_weight_file(file):
                 f"expected {math.prod(shape) * item}"
             )
         spans.append((begin, end, name))
-        tensors[name] = StoredTensor(file, name, dtype, tuple(shape), contents[begin:end])
+        tensors[name] = StoredTensor(file, name, dtype, tuple(shape), first + begin, end - begin)
 
     # The format demands that the tensors fill the file without gaps, which shows a file that
     # was cut, or overwritten, or patched.
@@ -166,8 +182,6 @@ def read_weight_file(file):
                 f"{file}: tensor {name!r} begins at byte {begin}, expected {place}"
             )
         place = end
-    if place != len(contents):
-        raise CheckpointError(
-            f"{file}: tensors take {len(contents)} bytes, expected {place}"
-        )
+    if place != total:
+        raise CheckpointError(f"{file}: tensors take {total} bytes, expected {place}")
     return tensors

@@ -148,7 +148,7 @@ def _merges():
     First two letters, then a space before them, then two such pairs: words of four letters.
     """
     letters = "etaoinshrdlucmfwygpbvkqxjz"  # the most frequent first
-    pairs = sorted(((i + j, i, j) for i in range(26) for j in range(26)))
+    pairs = sorted((i + j, i, j) for i in range(26) for j in range(26))
     pairs = [(letters[i], letters[j]) for _, i, j in pairs]
     space = byte_spelling()[ord(" ")]
     yield from pairs

@@ -15,8 +15,9 @@ __all__ = ["Columns", "dot", "exact_flags", "exact_integers", "scaled_integers",
 
 # Terms that are added in 64 bits at once: 22 bits of product, 28 of shift, 12 of count.
 _TERMS = 1 << 12
-# Elements of a matrix that are widened to binary64 at a time, if they are stored in binary16.
-_PIECE = 1 << 20
+# Elements of a matrix that are widened to binary64 at a time, if they are stored in binary16: few
+# enough to stay in the processor's cache.
+_PIECE = 1 << 16
 
 
 class Columns:
@@ -33,21 +34,22 @@ class Columns:
         self.values = values.astype(np.float64) if wide else values
         self.narrow = values
         with np.errstate(all="ignore"):
-            squares = [(part.astype(np.float64) ** 2).sum(axis=1) for part in self._pieces(values)]
+            squares = [np.einsum("ij,ij->i", part, part) for part in self._pieces(self.values)]
         self.lengths = np.sqrt(np.concatenate(squares))
         self.finite = bool(np.isfinite(self.lengths).all())
 
     @staticmethod
     def _pieces(values):
+        """Some columns at a time, in binary64."""
         step = max(1, _PIECE // max(1, values.shape[1]))
         for first in range(0, len(values), step):
-            yield values[first:first + step]
+            yield values[first:first + step].astype(np.float64, copy=False)
 
     def product(self, x):
         """The matrix times ``x`` in binary64."""
         if self.values.dtype == np.float64:
             return self.values @ x
-        return np.concatenate([part.astype(np.float64) @ x for part in self._pieces(self.values)])
+        return np.concatenate([part @ x for part in self._pieces(self.values)])
 
 
 def _significands(values):

@@ -125,7 +125,7 @@ class AmaranthEngine:
     def prepare(self, waves=None):
         """Build what :meth:`run` needs: here that is nothing."""
 
-    def run(self, host, *, on_wait=None, faults=None, waves=None):
+    def run(self, host, *, on_wait=None, faults=None, waves=None, recording=None):
         """Run ``await host(bus)`` from a full reset to its end, and return what it returns.
 
         Parameters
@@ -138,6 +138,8 @@ class AmaranthEngine:
             Faults of the memories: ``{"ddr": fault, 3: fault}``, by channel number.
         waves : Waves or None
             Which cycles are recorded, and where.
+        recording : Recording or None
+            Takes ``System.profile``.
         """
         system, config = self.system, self.system.config
         simulator = Simulator(system, engine=self.simulator_engine)
@@ -162,10 +164,19 @@ class AmaranthEngine:
                 if events:
                     self._report(ctx, events)
 
+        async def record(ctx):
+            cycle = 0
+            async for _ in ctx.tick():
+                recording.add(cycle, ctx.get(profile))
+                cycle += 1
+
         simulator.add_testbench(testbench)
         simulator.add_testbench(watch, background=True)
         simulator.add_testbench(serve(system.hbm_hub, self._hbm, domain="hbm"), background=True)
         simulator.add_testbench(serve(system.ddr_hub, [self._ddr]), background=True)
+        if recording is not None:
+            profile = system.profile.as_value()
+            simulator.add_testbench(record, background=True)
         if waves is None:
             simulator.run()
         else:

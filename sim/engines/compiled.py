@@ -26,6 +26,8 @@ LOOK = 2048
 #: Calls after which a wait ends without an interrupt.
 LOOKS = 32
 _VIOLATED = 1 << len(TRACE)
+#: Bits of a word of ``dfx_profiled`` that hold the value; the cycle stands above them.
+_PROFILE_BITS = 24
 
 
 class _Library:
@@ -43,6 +45,8 @@ class _Library:
                 ("storage", None, pointer, c_int, c_int, c_int, pointer, number, number),
                 ("approach", None, pointer),
                 ("run", number, pointer, number, c_int, ctypes.c_int),
+                ("profile", None, pointer),
+                ("profiled", number, pointer, ctypes.POINTER(pointer)),
                 *((("waves", None, pointer, ctypes.c_char_p, number, number),) if waves else ())):
             function = getattr(library, f"dfx_{name}")
             function.restype, function.argtypes = result, arguments
@@ -77,6 +81,12 @@ class _Instance:
     def get(self, name):
         """The value of a port of the system."""
         return int.from_bytes(ctypes.string_at(*self._ports[f"system_{name}"]), "little")
+
+    def profiled(self):
+        """The changes of ``System.profile`` since :func:`dfx_profile` was called."""
+        words = ctypes.c_void_p()
+        size = self.call("profiled", ctypes.byref(words)) * 8
+        return np.frombuffer(ctypes.string_at(words, size) if size else b"", "<u8")
 
     def set(self, name, value):
         """Drive a port of the system."""
@@ -205,7 +215,7 @@ class CompiledEngine:
             self._libraries[with_waves] = _Library(path, with_waves)
         return self._libraries[with_waves]
 
-    def run(self, host, *, on_wait=None, faults=None, waves=None):
+    def run(self, host, *, on_wait=None, faults=None, waves=None, recording=None):
         """Run ``await host(bus)`` from a full reset to its end, and return what it returns.
 
         Parameters
@@ -218,6 +228,8 @@ class CompiledEngine:
             Faults of the memories: ``{"ddr": fault, 3: fault}``, by channel number.
         waves : Waves or None
             Which cycles are recorded, and where.
+        recording : Recording or None
+            Takes ``System.profile``.
         """
         self._instance = instance = _Instance(self.prepare(waves), self.system.config)
         try:
@@ -229,6 +241,8 @@ class CompiledEngine:
             if waves is not None:
                 last = (1 << 64) - 1 if waves.last is None else waves.last
                 instance.call("waves", str(waves.path).encode(), waves.first, last)
+            if recording is not None:
+                instance.call("profile")
             self.advance(1)
             # The bus has done its work when it returns: the coroutine is never suspended.
             host(CompiledBus(self, instance, on_wait)).send(None)
@@ -236,6 +250,9 @@ class CompiledEngine:
             return end.value
         finally:
             self._instance = None
+            if recording is not None:
+                words = instance.profiled()
+                recording.extend(words >> _PROFILE_BITS, words & ((1 << _PROFILE_BITS) - 1))
             instance.close()
             if waves is not None and waves.path.exists():
                 write_save_file(waves.path, self.system.core.units)

