@@ -9,11 +9,13 @@ MODEL  ?= models/shakespeare
 PROMPT ?= ROMEO:
 TOKENS ?= 32
 CONFIG ?= small
+ENGINE ?= amaranth
 
 .PHONY: generate test test-slow lint verilog docs clean
 
 generate: $(READY)
-	$(RUN) -m sim.generate $(MODEL) --prompt "$(PROMPT)" --tokens $(TOKENS) --config $(CONFIG)
+	$(RUN) -m sim.generate $(MODEL) --prompt "$(PROMPT)" --tokens $(TOKENS) \
+		--config $(CONFIG) --engine $(ENGINE)
 
 test: $(READY)
 	$(RUN) -m pytest -n 2 tests

@@ -35,8 +35,8 @@ def _arguments():
                         help="tokens to generate")
     parser.add_argument("--config", default="nano", metavar="NAME",
                         help=f"{', '.join(CONFIGS)}, or a .toml file (default: nano)")
-    parser.add_argument("--engine", default="amaranth", choices=[*sorted(ENGINES), "auto"],
-                        help="what simulates (default: amaranth)")
+    parser.add_argument("--engine", default="auto", choices=[*sorted(ENGINES), "auto"],
+                        help="what simulates (default: auto, the compiled one for more than nano)")
     parser.add_argument("--stalls", type=int, default=0, metavar="P",
                         help="chance in 1/256 that a memory withholds a handshake in a cycle")
     parser.add_argument("--seed", type=int, default=1, help="of the stalls (default: 1)")
