@@ -14,9 +14,9 @@ class Top(Elaboratable):
     Verilator evaluates all logic between an input and the next register in every call, whether the
     input has changed or not. So the inputs of the system are registers in a domain ``host``, whose
     clock rises only when the host has changed something, and what the memories answer is a
-    register that is loaded at the edge at which a port reads: before each edge the engine looks at
-    the ``read_enables`` of a hub and gives the ``read_data`` that goes with ``read_address``.
-    What is written stands in the hub after the edge, as for any engine.
+    register too: before each edge the engine looks at the ``read_enables`` of a hub, and where one
+    is set it changes ``read_data`` to what is at ``read_address``. What is written stands in the
+    hub after the edge, as for any engine. No register has an enable: that would be logic.
 
     Parameters
     ----------
@@ -74,8 +74,7 @@ class Top(Elaboratable):
             m.d.comb += enables[index].eq(port.read_enable)
             self._output(f"{name}_{index}_read_address", port.read_address)
             word = Signal(hub.data_width, name=f"{name}_{index}_word", reset_less=True)
-            with m.If(port.read_enable):
-                m.d[domain] += word.eq(self._input(f"{name}_{index}_read_data", hub.data_width))
+            m.d[domain] += word.eq(self._input(f"{name}_{index}_read_data", hub.data_width))
             words.append(word)
         self._output(f"{name}_read_enables", enables)
         m.d.comb += hub.read_data.eq(Cat(words))

@@ -18,7 +18,13 @@ from amaranth.hdl import Fragment
 
 import dfx_rtl.verilog
 
-from .sharing import SHARING_FLAGS, share_modules
+from .rewriting import (
+    SHARING_FLAGS,
+    set_constants,
+    share_modules,
+    skip_inputs,
+    split_concatenations,
+)
 from .top import Top
 
 __all__ = ["EngineError", "Toolchain", "build", "cache_directory"]
@@ -133,9 +139,7 @@ class _Progress:
 def _verilog(system):
     """The Verilog of a system, equal modules emitted once."""
     top = Top(system)
-    text = dfx_rtl.verilog.convert(Fragment.get(top, None), _TOP, ports=top.ports)
-    # A process without inputs never runs in Verilator, which knows no start of the simulation.
-    return re.sub(r"(?m)^  always @\*\n(?=    [^\n]+ = \d+'h[0-9a-f]+;\n)", "  initial\n", text)
+    return dfx_rtl.verilog.convert(Fragment.get(top, None), _TOP, ports=top.ports)
 
 
 def _digest(*parts):
@@ -201,7 +205,7 @@ def _build(system, waves, toolchain, cache):
         return cache / (_digest(verilog_key, toolchain.versions, str(waves), *_VERILATOR_FLAGS,
                                 *_COMPILER_FLAGS, _FAST, _SLOW,
                                 (_HERE / "harness.cpp").read_bytes(),
-                                (_HERE / "sharing.py").read_bytes()) + ".so")
+                                (_HERE / "rewriting.py").read_bytes()) + ".so")
 
     index = cache / f"{_design_key(system)}.key"
     if index.exists() and (found := library(index.read_text())).exists():
@@ -225,10 +229,13 @@ def _compile(verilog, directory, waves, toolchain, progress):
     """Make ``system.so`` in a directory."""
     progress("translating to C++")
     source = directory / f"{_TOP}.v"
-    verilog, shared = share_modules(verilog)
+    verilog, shared = share_modules(split_concatenations(set_constants(verilog)))
     source.write_text(verilog)
     toolchain.translate(source, directory, [*(["--trace-vcd"] if waves else []),
                                             *(SHARING_FLAGS if shared else [])])
+    if shared:
+        for path in directory.glob("*.cpp"):
+            path.write_text(skip_inputs(path.read_text()))
     header = (directory / f"V{_TOP}.h").read_text()
     names = re.findall(r"VL_(?:IN|OUT)\w*\(&(\w+),", header)
     (directory / "ports.h").write_text("".join(f"PORT({name})\n" for name in names))

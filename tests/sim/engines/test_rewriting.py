@@ -1,10 +1,16 @@
-"""Modules with many instances stay one class of C++."""
+"""Verilog is rewritten so that it means the same, and less C++ comes of it."""
 
 import subprocess
 
 import pytest
 
-from sim.engines.sharing import SHARING_FLAGS, share_modules
+from sim.engines.rewriting import (
+    SHARING_FLAGS,
+    set_constants,
+    share_modules,
+    skip_inputs,
+    split_concatenations,
+)
 from sim.engines.verilate import Toolchain
 
 LEAF = """
@@ -60,3 +66,32 @@ def test_the_code_does_not_grow_with_the_instances(tmp_path, instances):
     code = "".join(path.read_text() for path in tmp_path.glob("VTop_Top__02eleaf__*.cpp")
                    if "Slow" not in path.name)
     assert code.count("\nvoid VTop_Top__02eleaf___nba_sequent") == 1
+
+
+def test_constants_are_set_at_the_start():
+    process = "  always @*\n    value[22:21] = 2'h3;\n"
+    other = "  always @*\n    value[20:0] = x;\n  always @* begin\n    y = 1'h0;\n  end\n"
+    assert set_constants(process + other) == "  initial\n    value[22:21] = 2'h3;\n" + other
+
+
+def test_long_concatenations_are_split():
+    pieces = [f"\\x$1 [{2 * index + 1}:{2 * index}], y[{index}]" for index in range(40)]
+    text = f"  assign \\z$2  = {{ 3'h5, {', '.join(pieces)} }};\n"
+    lines = split_concatenations(text).splitlines()
+    assert len(lines) == 81
+    assert lines[0] == "  assign \\z$2 [0:0] = y[39];"
+    assert lines[1] == "  assign \\z$2 [2:1] = \\x$1 [79:78];"
+    assert lines[-1] == "  assign \\z$2 [122:120] = 3'h5;"
+
+
+@pytest.mark.parametrize("pieces", [["x[0]"] * 63, ["x[0]"] * 64 + ["y"]])
+def test_other_concatenations_are_left_alone(pieces):
+    text = f"  assign z = {{ {', '.join(pieces)} }};\n"
+    assert split_concatenations(text) == text
+
+
+def test_the_evaluation_of_inputs_is_skipped():
+    head = "void VTop___024root___eval_ico(VTop___024root* vlSelf) {\n"
+    other = "void VTop___024root___eval_act(VTop___024root* vlSelf) {\n    x();\n}\n"
+    assert skip_inputs(f"{head}    x();\n}}\n{other}") == \
+        f"{head}    return;\n    x();\n}}\n{other}"
