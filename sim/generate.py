@@ -56,10 +56,13 @@ def _arguments():
 class Progress:
     """The text on standard output as it comes, and a line of progress on standard error."""
 
-    def __init__(self, tokenizer, total):
+    def __init__(self, tokenizer, total, useful_tiles):
         self._stream = TextStream(tokenizer)
         self._total = total
         self._count = 0
+        self._useful_tiles = useful_tiles
+        self._token_cycle = None
+        self._busy = ""
         self._last = (0.0, 0)
         self._line = ""
         self._live = sys.stderr.isatty()
@@ -72,8 +75,12 @@ class Progress:
         sys.stdout.write(piece)
         sys.stdout.flush()
 
-    def token(self, token):
-        """A token was generated."""
+    def token(self, token, cycle):
+        """A token was generated, and seen at that cycle."""
+        if self._token_cycle is not None and cycle > self._token_cycle:
+            busy = self._useful_tiles(self._count) / (cycle - self._token_cycle)
+            self._busy = f", busy {busy:.0%}"
+        self._token_cycle = cycle
         self._count += 1
         self.text(self._stream.push(token))
 
@@ -86,7 +93,7 @@ class Progress:
         speed = (engine.cycle - cycles) / (now - since) if since else 0
         self._erase()
         self._line = (f"  [token {self._count + 1}/{self._total}, cycle {engine.cycle:,}, "
-                      f"{speed:,.0f} cycles/s]")
+                      f"{speed:,.0f} cycles/s{self._busy}]")
         sys.stderr.write(self._line)
         sys.stderr.flush()
         self._last = (now, engine.cycle)
@@ -175,7 +182,9 @@ def run(options):
     compiled, tokenizer, prompt, waves, profile = _prepare(options)
     simulation = Simulation(compiled, options.engine, stalls=options.stalls, seed=options.seed)
     simulation.engine.prepare(waves)
-    progress = Progress(tokenizer, options.tokens)
+    progress = Progress(
+        tokenizer, options.tokens,
+        lambda count: compiled.shape.useful_tiles(len(prompt) + count - 1))
     check = None
     if options.check:
         check = Check(compiled, prompt, options.tokens)
@@ -184,7 +193,8 @@ def run(options):
     progress.text(options.prompt)
     progress.pieces.clear()
     result = simulation.generate(
-        prompt, options.tokens, on_token=progress.token,
+        prompt, options.tokens,
+        on_token=lambda token: progress.token(token, simulation.engine.cycle),
         on_wait=lambda: progress.wait(simulation.engine), waves=waves,
         recording=recording)
     progress.finish()

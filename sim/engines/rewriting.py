@@ -13,13 +13,14 @@ _INSTANCES = 8
 #: What Verilator must leave alone for that: this optimisation names its values over the whole
 #: design, and functions that differ in a name are not merged.
 SHARING_FLAGS = ("-fno-dfg",)
-#: Pieces from which on a concatenation is taken apart.
-_PIECES = 64
+#: Bits from which on a concatenation is taken apart.
+_WIDE = 2048
 
 _NAME = r"(?:\\\S+ |\w+)"
 _INPUT = re.compile(rf"(?m)^(  input (?:\[\d+:0\] )?(?!\w*clk\b){_NAME});$")
 _CONSTANT = re.compile(r"(?m)^  always @\*\n(?=    [^\n]+ = \d+'h[0-9a-f]+;\n)")
-_CONCATENATION = re.compile(rf"(?m)^  assign ({_NAME}) = \{{ ([^{{}}\n]*) \}};$")
+_ASSIGNMENT = re.compile(r"(?m)^  assign [^\n]*\{[^\n]*;$")
+_CONCATENATION = re.compile(r"\{ ([^{}]*) \}")
 _PIECE = re.compile(rf"{_NAME}\s*\[(\d+)(?::(\d+))?\]|(\d+)'h[0-9a-f]+")
 
 
@@ -31,26 +32,41 @@ def set_constants(text):
     return _CONSTANT.sub("  initial\n", text)
 
 
+def _width(piece):
+    """Bits of a piece that ``_PIECE`` has found."""
+    high, low, constant = (group and int(group) for group in piece.groups())
+    return constant or (1 if low is None else high - low + 1)
+
+
 def split_concatenations(text):
-    """Assign long concatenations piece by piece.
+    """Assign long concatenations piece by piece, to a wire that stands for them.
 
     Verilator builds a concatenation of n pieces in n steps, each of which copies all that it has:
-    the transposed tile of 1024 values took longer than all else together.
+    the transposed tile of 1024 values took longer than anything else.
     """
+    count = 0
 
-    def split(found):
-        pieces = [_PIECE.fullmatch(piece) for piece in found[2].split(", ")]
-        if len(pieces) < _PIECES or None in pieces:
-            return found[0]
-        lines, low = [], 0
-        for piece in reversed(pieces):
-            high, below, constant = (group and int(group) for group in piece.groups())
-            width = constant or (1 if below is None else high - below + 1)
-            lines.append(f"  assign {found[1]}[{low + width - 1}:{low}] = {piece[0]};")
-            low += width
-        return "\n".join(lines)
+    def split(assignment):
+        lines = []
 
-    return _CONCATENATION.sub(split, text)
+        def stand_in(found):
+            nonlocal count
+            pieces = [_PIECE.fullmatch(piece) for piece in found[1].split(", ")]
+            if None in pieces or sum(map(_width, pieces)) < _WIDE:
+                return found[0]
+            count += 1
+            wire = f"\\concatenation${count} "
+            lines.append(f"  wire [{sum(map(_width, pieces)) - 1}:0] {wire};\n")
+            low = 0
+            for piece in reversed(pieces):
+                lines.append(f"  assign {wire}[{low + _width(piece) - 1}:{low}] = {piece[0]};\n")
+                low += _width(piece)
+            return wire
+
+        line = _CONCATENATION.sub(stand_in, assignment[0])
+        return "".join([*lines, line])
+
+    return _ASSIGNMENT.sub(split, text)
 
 
 def share_modules(text):

@@ -75,16 +75,20 @@ def test_constants_are_set_at_the_start():
 
 
 def test_long_concatenations_are_split():
-    pieces = [f"\\x$1 [{2 * index + 1}:{2 * index}], y[{index}]" for index in range(40)]
-    text = f"  assign \\z$2  = {{ 3'h5, {', '.join(pieces)} }};\n"
+    pieces = [f"\\x$1 [{63 * index + 62}:{63 * index}], y[{index}]" for index in range(32)]
+    text = f"  assign \\z$2  = {{ 3'h5, {', '.join(pieces)} }} & {{ mask, 1'h1 }};\n"
     lines = split_concatenations(text).splitlines()
-    assert len(lines) == 81
-    assert lines[0] == "  assign \\z$2 [0:0] = y[39];"
-    assert lines[1] == "  assign \\z$2 [2:1] = \\x$1 [79:78];"
-    assert lines[-1] == "  assign \\z$2 [122:120] = 3'h5;"
+    assert len(lines) == 1 + 65 + 1
+    assert lines[0] == "  wire [2050:0] \\concatenation$1 ;"
+    assert lines[1] == "  assign \\concatenation$1 [0:0] = y[31];"
+    assert lines[2] == "  assign \\concatenation$1 [63:1] = \\x$1 [2015:1953];"
+    assert lines[-2] == "  assign \\concatenation$1 [2050:2048] = 3'h5;"
+    assert lines[-1] == "  assign \\z$2  = \\concatenation$1  & { mask, 1'h1 };"
+    twice = split_concatenations(text + text)
+    assert twice.count("wire [2050:0] \\concatenation$2 ;") == 1
 
 
-@pytest.mark.parametrize("pieces", [["x[0]"] * 63, ["x[0]"] * 64 + ["y"]])
+@pytest.mark.parametrize("pieces", [["x[0]"] * 2047, ["x[1999:0]", "x[99:0]", "y"]])
 def test_other_concatenations_are_left_alone(pieces):
     text = f"  assign z = {{ {', '.join(pieces)} }};\n"
     assert split_concatenations(text) == text
