@@ -180,6 +180,7 @@ class Core(wiring.Component):
             control.hbm_waiting.eq(dma.waiting),
             control.ddr_waiting.eq(dma.ddr_waiting),
             control.activity.eq(mpu.activity),
+            control.awaited.eq(mpu.operand.address),
             control.overflow.eq(mpu.overflow | vpu.overflow),
             control.invalid.eq(mpu.invalid | vpu.invalid),
             router.core_id.eq(control.core_id),

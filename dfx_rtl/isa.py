@@ -51,6 +51,7 @@ class Opcode(enum.IntEnum):
     RECIP_SQRT = 19
     LAYERNORM = 20
     SOFTMAX = 21
+    RSTD = 22
     # dma
     LOAD = 32
     STORE_KEY = 33
@@ -59,6 +60,7 @@ class Opcode(enum.IntEnum):
     COPY = 36
     # router
     SYNC = 40
+    ARG_MAX = 41
     # flow
     TOKEN = 48
     LAYER = 49
@@ -131,22 +133,22 @@ FORMATS = {
         Field("token_rows", 4, "token rows that share the weights: 1"),
     ),
     "vector": (
-        Field("opcode", OPCODE, "ADD .. SOFTMAX"),
+        Field("opcode", OPCODE, "ADD .. RSTD"),
         Field("destination", CHUNK, "first chunk of the result"),
         Field("source1", CHUNK, "first chunk of the first operand"),
         Field("source2", CHUNK, "first chunk of the second operand (LAYERNORM: gamma)"),
         Field("source3", CHUNK, "LAYERNORM: first chunk of beta"),
         Field("scalar_enable", 1, "the second operand is `scalar_source2`"),
         Field("immediate_enable", 1, "the second operand is `immediate0`"),
-        Field("scalar_destination", SCALAR, "scalar result (ACCUM, SCALAR_*, RECIP*, SOFTMAX: "
-                                            "1 / sum)"),
+        Field("scalar_destination", SCALAR, "scalar result (ACCUM, SCALAR_*, RECIP*, RSTD, "
+                                            "SOFTMAX: 1 / sum)"),
         Field("scalar_source1", SCALAR, "first scalar operand (SOFTMAX: the row's maximum)"),
         Field("scalar_source2", SCALAR, "second scalar operand"),
         Field("length", LENGTH, "valid values"),
         Field("length_from_position", 1, "length = position + 1"),
         Field("immediate0", 32, "binary32 (LAYERNORM: 1/n)"),
-        Field("immediate1", 32, "binary32 (LAYERNORM: 1/n^2)"),
-        Field("immediate2", 32, "binary32 (LAYERNORM: epsilon)"),
+        Field("immediate1", 32, "binary32 (LAYERNORM, RSTD: 1/n^2)"),
+        Field("immediate2", 32, "binary32 (LAYERNORM, RSTD: epsilon)"),
     ),
     "dma": (
         Field("opcode", OPCODE, "LOAD .. COPY"),
@@ -162,10 +164,12 @@ FORMATS = {
         Field("groups", 8, "STORE_VALUE: column groups of a head"),
     ),
     "router": (
-        Field("opcode", OPCODE, "SYNC"),
-        Field("source", CHUNK, "first chunk of the core's own share"),
-        Field("destination", CHUNK, "first chunk of the whole vector"),
-        Field("chunks", CHUNK, "chunks of the core's own share"),
+        Field("opcode", OPCODE, "SYNC or ARG_MAX"),
+        Field("source", CHUNK, "SYNC: first chunk of the core's own share, which stays in its "
+                               "place in the vector"),
+        Field("chunks", CHUNK, "SYNC: chunks of the own share; may be 0"),
+        Field("destination", CHUNK, "SYNC: first chunk of the whole vector"),
+        Field("total", CHUNK, "SYNC: chunks of the whole vector"),
     ),
     "flow": (
         Field("opcode", OPCODE, "TOKEN .. END"),
@@ -181,11 +185,11 @@ def _format_of(opcode):
     opcode = Opcode(opcode)
     if opcode <= Opcode.MM:
         return "matrix"
-    if opcode <= Opcode.SOFTMAX:
+    if opcode <= Opcode.RSTD:
         return "vector"
     if opcode <= Opcode.COPY:
         return "dma"
-    if opcode == Opcode.SYNC:
+    if opcode <= Opcode.ARG_MAX:
         return "router"
     return "flow"
 

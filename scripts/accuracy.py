@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from dfx_rtl.compiler import compile
+from dfx_rtl.compiler.shape import LAYERNORMS
 from dfx_rtl.config import load_config
 from dfx_rtl.gpt2 import Checkpoint, Reference, Tokenizer
 from dfx_rtl.model import Machine
@@ -70,6 +71,8 @@ def main(arguments=None):
     parser.add_argument("--seed", type=int, default=0, help="of the random tokens")
     parser.add_argument("--weights", default="stored", choices=["stored", "binary16"],
                         help="what float64 computes with; they differ if the file has float32")
+    parser.add_argument("--layernorm", default="explicit", choices=LAYERNORMS,
+                        help="an instruction, or a part of the weights behind it")
     parser.add_argument("--config", default="u280", help="the figures are the same on every one")
     options = parser.parse_args(arguments)
     checkpoint = Checkpoint.load(options.checkpoint)
@@ -77,7 +80,7 @@ def main(arguments=None):
     # In files, since the images of a large model are as large as it is.
     with tempfile.TemporaryDirectory() as directory:
         compiled = compile(checkpoint, load_config(options.config), logits=True,
-                           directory=directory)
+                           layernorm=options.layernorm, directory=directory)
         report(options, checkpoint, Machine(compiled), ids)
     return 0
 

@@ -103,12 +103,15 @@ MEANING = {
                       "recip_sqrt(var + immediate2) * source2 + source3",
     Opcode.SOFTMAX: "destination = e ^ (source1 - scalar_source1), scalar_destination = "
                     "1 / exact sum of the destination",
+    Opcode.RSTD: "with S1, S2 and var as in LAYERNORM: scalar_destination = "
+                 "recip_sqrt(var + immediate2)",
     Opcode.LOAD: "chunks from DDR to the vector register file",
     Opcode.STORE_KEY: "a position's K of all heads to HBM",
     Opcode.STORE_VALUE: "a position's V of all heads to HBM",
     Opcode.STORE: "chunks from the vector register file to DDR",
     Opcode.COPY: "tiles from DDR to HBM",
-    Opcode.SYNC: "every core's share, in core order, to every core",
+    Opcode.SYNC: "every core's share of a vector, to every core",
+    Opcode.ARG_MAX: "the best of all cores' largest results is the next token, on every core",
     Opcode.TOKEN: "the loop over positions starts here",
     Opcode.LAYER: "the loop over layers starts here",
     Opcode.NEXT_LAYER: "the loop over layers ends here",

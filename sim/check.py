@@ -26,9 +26,13 @@ class Check:
         Token ids.
     output_count : int
         Tokens to generate.
+    first_position : int
+        Where the core begins; the machine begins at 0.
 
     Attributes
     ----------
+    machine : Machine
+        The numpy machine; until the first :meth:`observe` it stands before ``first_position``.
     count : int
         Writes that were compared and found equal.
 
@@ -38,18 +42,23 @@ class Check:
         From :meth:`observe` and :meth:`finish`.
     """
 
-    def __init__(self, compiled, prompt, output_count):
+    def __init__(self, compiled, prompt, output_count, *, first_position=0):
         self.count = 0
         self._config = compiled.config
         self._instructions = compiled.instructions
         self._expected = {}
         self._last_position = 0
         self._ended = False
-        self._machine = Machine(compiled, on_write=self._expect)
-        self._tokens = self._machine.generate(prompt, output_count)
+        self._first_position = first_position
+        self.machine = Machine(compiled, on_write=self._expect)
+        if first_position:
+            self.machine.run(prompt[:first_position], 0)
+        self._tokens = self.machine.generate(prompt, output_count, first_position=first_position)
 
     def _expect(self, write):
         tag = tuple(write.tag)
+        if tag[0] < self._first_position:
+            return
         self._last_position = max(self._last_position, tag[0])
         match write:
             case VectorWrite():
@@ -128,7 +137,7 @@ class Check:
             raise Difference(f"{self._name(tag)}: {what} {where} was not written "
                              f"({len(self._expected)} writes are missing)")
         for name in ("overflow", "invalid"):
-            expected, found = getattr(self._machine.flags, name), getattr(result, name)
+            expected, found = getattr(self.machine.flags, name), getattr(result, name)
             if expected != found:
                 raise Difference(f"flag {name}: expected {expected}, found {found}")
 

@@ -3,13 +3,16 @@
 import argparse
 import json
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 from dfx_rtl.compiler import CompileError, compile
+from dfx_rtl.compiler.shape import LAYERNORMS
 from dfx_rtl.config import CONFIGS, load_config
 from dfx_rtl.gpt2 import Checkpoint, CheckpointError, TextStream, Tokenizer, TokenizerError
 from dfx_rtl.host.driver import CoreError
+from dfx_rtl.model import Machine
 
 from .check import Check, Difference
 from .profile import Recording, Timeline
@@ -33,8 +36,13 @@ def _arguments():
     parser.add_argument("--prompt", required=True, help="text to go on from")
     parser.add_argument("--tokens", type=int, required=True, metavar="N",
                         help="tokens to generate")
+    parser.add_argument("--from-position", type=int, default=0, metavar="N",
+                        help="have the numpy machine process the first N tokens of the prompt, "
+                             "and the core the rest (default: 0)")
     parser.add_argument("--config", default="nano", metavar="NAME",
                         help=f"{', '.join(CONFIGS)}, or a .toml file (default: nano)")
+    parser.add_argument("--layernorm", default=LAYERNORMS[0], choices=LAYERNORMS,
+                        help="an instruction, or folded into the weights (default: explicit)")
     parser.add_argument("--engine", default="auto", choices=[*sorted(ENGINES), "auto"],
                         help="what simulates (default: auto, the compiled one for more than nano)")
     parser.add_argument("--stalls", type=int, default=0, metavar="P",
@@ -110,7 +118,7 @@ class Progress:
         self.text(self._stream.finish())
 
 
-def _prepare(options):
+def _prepare(options, directory):
     """Everything that can be wrong with the input is found here, before anything is written."""
     config = load_config(options.config)
     checkpoint = Checkpoint.load(options.checkpoint)
@@ -125,13 +133,16 @@ def _prepare(options):
     if needed > positions:
         raise InputError(f"prompt of {len(prompt)} tokens and {options.tokens} new ones need "
                          f"{needed} positions, the checkpoint has {positions}")
+    if not 0 <= options.from_position < len(prompt):
+        raise InputError(f"--from-position must be in 0..{len(prompt) - 1} for a prompt of "
+                         f"{len(prompt)} tokens, not {options.from_position}")
     if options.json and not Path(options.json).resolve().parent.is_dir():
         raise InputError(f"JSON file {options.json} cannot be written: no such directory")
     waves = None
     if options.vcd:
         waves = Waves(options.vcd, options.from_cycle, options.to_cycle)
     profile = ProfileFiles(options.profile) if options.profile else None
-    compiled = compile(checkpoint, config)
+    compiled = compile(checkpoint, config, directory=directory, layernorm=options.layernorm)
     return compiled, tokenizer, prompt, waves, profile
 
 
@@ -146,7 +157,7 @@ def _summary(result, compiled, prompt, options, engine, text):
     if len(known) > 1:
         positions, cycles = range(len(prompt), last), known[-1] - known[0]
     else:
-        positions, cycles = range(last), result.cycles
+        positions, cycles = range(options.from_position, last), result.cycles
     useful = sum(compiled.shape.useful_tiles(position, head=position >= len(prompt) - 1)
                  for position in positions)
     return {
@@ -161,6 +172,7 @@ def _summary(result, compiled, prompt, options, engine, text):
         "overflow": result.overflow,
         "invalid": result.invalid,
         "config": compiled.config.name,
+        "layernorm": options.layernorm,
         "engine": engine,
         "stalls": options.stalls,
         "seed": options.seed,
@@ -179,21 +191,33 @@ def _breakdown(counters):
 
 def run(options):
     """Generate, and print what comes; returns the summary."""
-    compiled, tokenizer, prompt, waves, profile = _prepare(options)
+    # The images are files, mapped by all that use them: large models need them in memory once.
+    with tempfile.TemporaryDirectory(prefix="dfx_rtl-", ignore_cleanup_errors=True) as directory:
+        return _run(options, directory)
+
+
+def _run(options, directory):
+    compiled, tokenizer, prompt, waves, profile = _prepare(options, directory)
     simulation = Simulation(compiled, options.engine, stalls=options.stalls, seed=options.seed)
     simulation.engine.prepare(waves)
     progress = Progress(
         tokenizer, options.tokens,
         lambda count: compiled.shape.useful_tiles(len(prompt) + count - 1))
-    check = None
+    first, machine, check = options.from_position, None, None
     if options.check:
-        check = Check(compiled, prompt, options.tokens)
+        check = Check(compiled, prompt, options.tokens, first_position=first)
+        machine = check.machine
         simulation.engine.observe(check.observe)
+    elif first:
+        machine = Machine(compiled)
+        machine.run(prompt[:first], 0)
+    if first:
+        simulation.load_caches(machine)
     recording = None if profile is None else Recording()
     progress.text(options.prompt)
     progress.pieces.clear()
     result = simulation.generate(
-        prompt, options.tokens,
+        prompt, options.tokens, first_position=first,
         on_token=lambda token: progress.token(token, simulation.engine.cycle),
         on_wait=lambda: progress.wait(simulation.engine), waves=waves,
         recording=recording)
@@ -213,7 +237,7 @@ def run(options):
     if options.json:
         Path(options.json).write_text(json.dumps(summary, indent=2) + "\n")
     if profile is not None:
-        timeline = Timeline(compiled, len(prompt), recording, result)
+        timeline = Timeline(compiled, len(prompt), recording, result, first_position=first)
         paths = profile.write(timeline, summary)
         print(f"profile: {', '.join(map(str, paths))}", file=sys.stderr)
     return summary

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from dfx_rtl.compiler.listing import listing
-from dfx_rtl.control.activity import Activity
+from dfx_rtl.control.activity import Account
 from dfx_rtl.isa import Opcode, Unit
 
 from .system import ProfileLayout
@@ -114,23 +114,23 @@ class Total:
     count : int
         Instructions.
     cycles : list of int
-        By :class:`Activity`. Those of BUSY are tiles.
+        By :class:`Account`. Those of BUSY are tiles.
     """
 
     name: str
     count: int = 0
-    cycles: list = field(default_factory=lambda: [0] * len(Activity))
+    cycles: list = field(default_factory=lambda: [0] * len(Account))
 
 
-def _program_order(compiled, positions, input_count):
+def _program_order(compiled, first_position, positions, input_count):
     """The instructions of a run in their order: (number, layer, position), without flow."""
     program, layers = compiled.instructions, compiled.run.layers
     opcodes = [entry.opcode for entry in program]
     token, end = opcodes.index(Opcode.TOKEN), opcodes.index(Opcode.END)
     first, behind = opcodes.index(Opcode.LAYER), opcodes.index(Opcode.NEXT_LAYER)
     head = opcodes.index(Opcode.LM_HEAD)
-    order = [(number, 0, 0) for number in range(token)]
-    for position in range(positions):
+    order = [(number, 0, first_position) for number in range(token)]
+    for position in range(first_position, positions):
         last = end if position >= input_count - 1 else head
         order += [(number, 0, position) for number in range(token, first)]
         order += [(number, layer, position) for layer in range(layers)
@@ -162,6 +162,8 @@ class Timeline:
         Of the engine.
     result : Result
         Of the simulation.
+    first_position : int
+        Where the run began.
 
     Attributes
     ----------
@@ -170,7 +172,7 @@ class Timeline:
     cycles : int
         Length of the run.
     activity : numpy array of uint32
-        An :class:`Activity` for each cycle.
+        An :class:`.Account` for each cycle.
     tiles, ddr_reads, ddr_writes, stores : numpy array of uint32
         Tiles taken by the MPU, beats of DDR, parts of K and V handed to HBM, in each cycle.
     spans : list of Span
@@ -181,18 +183,19 @@ class Timeline:
         Generated ids, and the cycles in which they were known.
     """
 
-    def __init__(self, compiled, input_count, recording, result):
+    def __init__(self, compiled, input_count, recording, result, *, first_position=0):
         self._compiled = compiled
         self.cycles = result.counters["CYCLES"]
         self.start, members = recording.run(self.cycles)
-        self.activity = members["activity"]
-        self.tiles = (self.activity == Activity.BUSY).astype(np.uint32)
+        self.activity = members["account"]
+        self.tiles = (self.activity == Account.BUSY).astype(np.uint32)
         self.ddr_reads, self.ddr_writes = members["ddr_read"], members["ddr_write"]
         self.stores = members["store"]
         self.tokens = [(token, cycle - self.start) for token, cycle in
                        zip(result.tokens, result.token_cycles, strict=True)]
         # One position more than needed: an end of the text may find that it has begun.
-        order = _program_order(compiled, input_count + len(self.tokens), input_count)
+        order = _program_order(compiled, first_position, input_count + len(self.tokens),
+                               input_count)
         self.spans = self._find_spans(order, members["taken"], members["retired"])
         self.segments = self._find_segments(order)
         lines = (line[4:].split("  ;")[0].split(None, 1)
@@ -207,8 +210,8 @@ class Timeline:
 
     @property
     def causes(self):
-        """The MPU's cycles by :class:`Activity`; equal to the core's counters."""
-        return np.bincount(self.activity, minlength=len(Activity)).tolist()
+        """The MPU's cycles by :class:`Account`; equal to the core's counters."""
+        return np.bincount(self.activity, minlength=len(Account)).tolist()
 
     def _find_spans(self, order, taken, retired):
         program, spans = self._compiled.instructions, []
@@ -268,9 +271,9 @@ class Timeline:
             In the order in which the names come up; together all cycles.
         """
         totals = {}
-        sums = np.zeros((len(Activity), self.cycles + 1), np.int64)
-        for activity in Activity:
-            np.cumsum(self.activity == activity, out=sums[activity, 1:])
+        sums = np.zeros((len(Account), self.cycles + 1), np.int64)
+        for account in Account:
+            np.cumsum(self.activity == account, out=sums[account, 1:])
         for segment in self.segments:
             name = segment.name or key(segment)
             total = totals.setdefault(name, Total(name))
@@ -330,7 +333,7 @@ def _merge(starts, lengths, causes, width):
     for start, length, cause in zip(starts, lengths, causes, strict=True):
         short = length < width
         if not (joint and short):
-            spans.append([start, start, [0] * len(Activity)])
+            spans.append([start, start, [0] * len(Account)])
         span = spans[-1]
         span[1] = start + length
         span[2][cause] += length

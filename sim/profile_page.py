@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from dfx_rtl.control.activity import Activity
+from dfx_rtl.control.activity import Account
 from dfx_rtl.isa import Unit
 
 from .profile import activity_spans
@@ -15,7 +15,9 @@ __all__ = ["ProfileFiles", "chrome_trace", "page", "picture"]
 
 #: Spans of the MPU's activity in a file, and pieces of a counter.
 ACTIVITIES, BUCKETS = 20_000, 2_000
-_CAUSE_COLORS = ("#4f9d69", "#e3a73b", "#c9503f", "#8561ad", "#aab4c0")
+# In the order of Account: busy; the four writers of an operand; weights, accumulators; the rest.
+_CAUSE_COLORS = ("#4f9d69", "#b8860b", "#e3a73b", "#f0cd7d", "#d98a4e", "#c9503f", "#8561ad",
+                 "#7d8a99", "#aab4c0")
 _UNIT_COLORS = ("#7fa8d6", "#e0a07c", "#8ec4b4", "#cdbb74", "#b79bd0")
 _TEMPLATE = Path(__file__).with_suffix(".html")
 
@@ -86,8 +88,8 @@ def _view(timeline, summary):
         "note": f"{timeline.cycles:,} cycles in simulation, "
                 f"{summary['cycles_per_token']:,.0f} a token, busy {summary['busy']:.1%}",
         "cycles": timeline.cycles,
-        "causes": [{"name": activity.name, "doc": activity.doc, "color": color, "cycles": cycles}
-                   for activity, color, cycles in zip(Activity, _CAUSE_COLORS, causes,
+        "causes": [{"name": account.name, "doc": account.doc, "color": color, "cycles": cycles}
+                   for account, color, cycles in zip(Account, _CAUSE_COLORS, causes,
                                                       strict=True)],
         "names": timeline.names,
         "labels": [_labels(entry, kind, name) for entry, kind, name in
@@ -197,13 +199,13 @@ def _mpu_table(title, timeline, key):
                       for part, color in zip(cycles, _CAUSE_COLORS, strict=True))
         return [escape(name), f"{count:,}" if count else "", f"{total:,}",
                 f"{total / timeline.cycles:.1%}", *(f"{part:,}" for part in cycles),
-                f"{cycles[Activity.BUSY] / max(total, 1):.1%}", f'<div class="bar">{bar}</div>']
+                f"{cycles[Account.BUSY] / max(total, 1):.1%}", f'<div class="bar">{bar}</div>']
 
     rows = [row(total.name, total.count, total.cycles) for total in timeline.totals(key)]
     count = sum(segment.number is not None for segment in timeline.segments)
     rows.append([f"<b>{cell}</b>" for cell in row("all", count, timeline.causes)])
-    causes = [f"{activity.name.lower()}{' (tiles)' * (activity == Activity.BUSY)}"
-              for activity in Activity]
+    causes = [f"{account.name.lower()}{' (tiles)' * (account == Account.BUSY)}"
+              for account in Account]
     return _table(title, "Cycles of the MPU. A wait counts to the instruction that is waited "
                   "with: the one whose tile comes next.",
                   ["", "instructions", "cycles", "share", *causes, "busy", ""], rows)
@@ -286,7 +288,7 @@ def _stack(parts, view, x, top, height):
     """The MPU's activity, a bar for each pixel, stacked by cause."""
     pixels = _WIDTH - _LEFT - _RIGHT
     per_pixel = view["cycles"] / pixels
-    columns = [[0.0] * len(Activity) for _ in range(pixels)]
+    columns = [[0.0] * len(Account) for _ in range(pixels)]
     for start, end, *cycles in view["activity"]:
         for pixel in range(int(start / per_pixel), min(int(end / per_pixel) + 1, pixels)):
             part = min(end, (pixel + 1) * per_pixel) - max(start, pixel * per_pixel)

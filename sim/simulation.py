@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from dfx_rtl.config import CONFIGS
 from dfx_rtl.host.driver import Driver
+from dfx_rtl.model.memory import private_copy
 
 from .engines.amaranth import AmaranthEngine
 from .engines.compiled import CompiledEngine
@@ -74,32 +75,47 @@ class Simulation:
         Of the stalls.
     hbm_timing, ddr_timing : Timing or None
         Timing of the memories; None is that of the card.
+    system : System or None
+        What is simulated; None is a core of the program's configuration.
+    inputs
+        Values of more inputs of the system.
     """
 
     def __init__(self, compiled, engine="amaranth", *, stalls=0, seed=1, hbm_timing=None,
-                 ddr_timing=None):
+                 ddr_timing=None, system=None, **inputs):
         self.compiled = compiled
         config = compiled.config
-        self.system = System(config)
-        hbm_timing = hbm_timing or Timing.hbm()
-        ddr_timing = ddr_timing or Timing.ddr(200)
+        self.system = System(config) if system is None else system
+        hbm_timing = (hbm_timing or Timing.hbm()).replace(stall_threshold=stalls, seed=seed)
+        ddr_timing = (ddr_timing or Timing.ddr(200)).replace(stall_threshold=stalls,
+                                                             seed=seed + 1000)
         beat_bytes = config.axi_bits // 8
-        self.hbm = [Storage(config.channel_bytes, beat_bytes, compiled.hbm[channel])
-                    for channel in range(config.channels)]
+        # Only as much of a memory as the program uses: a card's would not fit everywhere.
+        image = private_copy(compiled.hbm)
+        self.hbm = [Storage(channel.size, beat_bytes, channel) for channel in image]
         # What no run has written must not be mistaken for a value.
         for first, count in compiled.caches:
             for storage in self.hbm:
                 storage.fill(first * config.word_bytes, (first + count) * config.word_bytes)
-        self.ddr = Storage(config.ddr_bytes, config.ddr_bytes_per_beat, compiled.ddr)
+        beats = -(-compiled.ddr_bytes // config.ddr_bytes_per_beat)
+        self.ddr = Storage(beats * config.ddr_bytes_per_beat, config.ddr_bytes_per_beat,
+                           compiled.ddr)
         if engine == "auto":
             engine = choose_engine(config)
         self.engine = ENGINES[engine](
             self.system, self.hbm, self.ddr,
-            hbm_timing.replace(stall_threshold=stalls, seed=seed),
-            ddr_timing.replace(stall_threshold=stalls, seed=seed + 1000))
+            {"hbm_timing": hbm_timing.to_const(), "ddr_timing": ddr_timing.to_const(), **inputs})
 
-    def generate(self, prompt, output_count, *, on_token=None, on_wait=None, watchdog=1 << 16,
-                 faults=None, **engine_options):
+    def load_caches(self, machine):
+        """Copy K and V of a numpy machine of the same model, as if the core had made them."""
+        size = self.compiled.config.word_bytes
+        for first, count in self.compiled.caches:
+            part = slice(first * size, (first + count) * size)
+            for storage, channel in zip(self.hbm, machine.hbm.image, strict=True):
+                storage.array[part] = channel[part]
+
+    def generate(self, prompt, output_count, *, first_position=0, on_token=None, on_wait=None,
+                 watchdog=1 << 16, faults=None, **engine_options):
         """Run a prompt to its end.
 
         Parameters
@@ -108,6 +124,9 @@ class Simulation:
             Token ids.
         output_count : int
             Tokens to generate.
+        first_position : int
+            Tokens of the prompt whose K and V the caches hold already, from an earlier run or from
+            :meth:`load_caches`.
         on_token : callable or None
             Called with each generated id.
         on_wait : callable or None
@@ -136,7 +155,8 @@ class Simulation:
             driver = Driver(bus)
             await driver.identify()
             await driver.configure(parameters, watchdog=watchdog)
-            result.tokens = await driver.run(parameters, prompt, output_count, on_token)
+            result.tokens = await driver.run(parameters, prompt, output_count, on_token,
+                                             first_position=first_position)
             status = await driver.status()
             result.overflow, result.invalid = status.overflow, status.invalid
             result.counters = await driver.counters()

@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from dfx_rtl.bus.axi import AxiLiteSignature
-from dfx_rtl.control.activity import Activity
+from dfx_rtl.control.activity import Account
 from dfx_rtl.control.registers import REGISTERS
 from dfx_rtl.core import Core, TraceSignature
 from dfx_rtl.dma.requests import ddr_signature, hbm_signature
@@ -29,7 +29,7 @@ EventLayout = data.StructLayout({**dict.fromkeys(TRACE, 1), "violated": 1})
 ProfileLayout = data.StructLayout({
     "taken": len(Unit),      # a bit a unit: it takes a command
     "retired": len(Unit),    # a bit a unit: an instruction of it ends
-    "activity": Activity,    # what the MPU does
+    "account": Account,      # what the cycle of the MPU is spent on
     "ddr_read": 1,           # a beat of DDR is read
     "ddr_write": 1,          # a beat is written
     "store": 1,              # a part of K or V is handed to an HBM port
@@ -46,6 +46,10 @@ class System(wiring.Component):
     ----------
     config : CoreConfig
         The core's parameters.
+    core : Core or None
+        The core; None makes one.
+    more : dict
+        More members, for a core that has inputs of its own.
 
     Members
     -------
@@ -66,9 +70,9 @@ class System(wiring.Component):
         The first broken rule of each HBM channel, of DDR and of the host's bus.
     """
 
-    def __init__(self, config):
+    def __init__(self, config, core=None, **more):
         self.config = config
-        self.core = Core(config)
+        self.core = Core(config) if core is None else core
         self._hbm = [MemoryPort(hbm_signature(config), config.channel_bytes, constant_rready=True)
                      for _ in range(config.channels)]
         self._ddr = MemoryPort(ddr_signature(config), config.ddr_bytes)
@@ -85,6 +89,7 @@ class System(wiring.Component):
             "hbm_faults": In(data.ArrayLayout(FaultLayout, config.channels)),
             "ddr_fault": In(FaultLayout),
             "violations": Out(data.ArrayLayout(Violation, config.channels + 2)),
+            **more,
         })
 
     def elaborate(self, platform):
@@ -137,7 +142,7 @@ class System(wiring.Component):
         m.d.sync += [
             profile.taken.eq(Cat(command.valid & command.ready for command in commands)),
             profile.retired.eq(control.retired),
-            profile.activity.eq(control.activity),
+            profile.account.eq(control.account),
             profile.ddr_read.eq(ddr.rvalid & ddr.rready),
             profile.ddr_write.eq(ddr.wvalid & ddr.wready),
             profile.store.eq(self.core.trace.store_stb),

@@ -10,6 +10,7 @@ from ..config import load_config
 from ..gpt2 import Checkpoint
 from . import compile
 from .listing import listing, memory_map
+from .shape import LAYERNORMS
 
 __all__ = ["main"]
 
@@ -23,6 +24,9 @@ def main(arguments=None):
                         help="name of a configuration, or a TOML file (default: nano)")
     parser.add_argument("--positions", type=int, help="longest text in tokens (default: the "
                                                       "model's)")
+    parser.add_argument("--layernorm", default="explicit", choices=LAYERNORMS,
+                        help="an instruction, or a part of the weights behind it (default: "
+                             "explicit)")
     parser.add_argument("--logits", action="store_true", help="write the logits to DDR")
     parser.add_argument("--out", type=Path, help="directory for listing.txt, memory.txt, run.json, "
                                                  "hbm.npy (channels x bytes) and ddr.npy")
@@ -30,7 +34,7 @@ def main(arguments=None):
     try:
         compiled = compile(Checkpoint.load(options.checkpoint), load_config(options.config),
                            logits=options.logits, positions=options.positions,
-                           directory=options.out)
+                           directory=options.out, layernorm=options.layernorm)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

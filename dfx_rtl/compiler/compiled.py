@@ -111,8 +111,8 @@ def _check_cores(core_id, core_count):
         raise CompileError(f"core_id must be in 0..{core_count - 1}, not {core_id!r}")
 
 
-def compile(checkpoint, config, *, logits=False, positions=None, directory=None, core_id=0,
-            core_count=1):
+def compile(checkpoint, config, *, logits=False, positions=None, directory=None,
+            layernorm="explicit", core_id=0, core_count=1):
     """Compile a GPT-2 for a core.
 
     Parameters
@@ -126,6 +126,10 @@ def compile(checkpoint, config, *, logits=False, positions=None, directory=None,
     directory : str, pathlib.Path or None
         Keep the images in files there, ``hbm.npy`` and ``ddr.npy``, and map them: for models
         that are large. None keeps them in memory.
+    layernorm : str
+        ``explicit``: each LayerNorm is an instruction, and the products behind it wait for it.
+        ``folded``: ln_1 and ln_2 are in the weights and biases of the products behind them, which
+        start on the residual itself and need its standard deviation only as their sums leave.
     core_id, core_count : int
         The core's place in the ring.
 
@@ -136,13 +140,15 @@ def compile(checkpoint, config, *, logits=False, positions=None, directory=None,
     Raises
     ------
     CompileError
-        If the model does not fit the core.
+        If the model does not fit the core, ``layernorm`` is unknown, or a folded weight is beyond
+        binary16.
     CheckpointError
         If a weight is not finite in binary16.
     """
     _check_cores(core_id, core_count)
     model = checkpoint.config
-    shape = Shape(config, model, model.positions if positions is None else positions)
+    shape = Shape(config, model, model.positions if positions is None else positions,
+                  layernorm)
     layout = plan_layout(shape, logits=logits)
     registers, lag = plan_registers(shape)
     instructions = assemble(shape, layout, registers, lag, logits=logits)

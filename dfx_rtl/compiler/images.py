@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from ..isa import INSTRUCTION_BITS
+from .fold import fold_bias, fold_weights
 from .layout import INSTRUCTION_BYTES
 from .shape import query_name
 from .tiles import tile_image
@@ -61,8 +62,14 @@ def _padded_heads(values, shape):
 
 def _layer_matrices(checkpoint, shape, layer):
     """Name and matrix of each product of a layer."""
-    emb = shape.model.emb
-    attention = checkpoint.tensor16(f"h.{layer}.attn.c_attn.weight")
+    emb, prefix = shape.model.emb, f"h.{layer}."
+
+    def behind(norm, linear):
+        if shape.folded:
+            return fold_weights(checkpoint, prefix + norm, prefix + linear)
+        return checkpoint.tensor16(f"{prefix}{linear}.weight")
+
+    attention = behind("ln_1", "attn.c_attn")
     query, key, value = (_padded_heads(attention[:, n * emb:(n + 1) * emb], shape)
                          for n in range(3))
     yield "attn.key", key
@@ -70,10 +77,10 @@ def _layer_matrices(checkpoint, shape, layer):
     for first, count in shape.pairs:
         start = first * shape.head_columns
         yield query_name(first, count), query[:, start:start + count * shape.head_columns]
-    projection = checkpoint.tensor16(f"h.{layer}.attn.c_proj.weight")
+    projection = checkpoint.tensor16(f"{prefix}attn.c_proj.weight")
     yield "attn.projection", _padded_heads(projection.T, shape).T
-    yield "mlp.fc", checkpoint.tensor16(f"h.{layer}.mlp.c_fc.weight")
-    yield "mlp.projection", checkpoint.tensor16(f"h.{layer}.mlp.c_proj.weight")
+    yield "mlp.fc", behind("ln_2", "mlp.c_fc")
+    yield "mlp.projection", checkpoint.tensor16(f"{prefix}mlp.c_proj.weight")
 
 
 def fill_hbm(hbm, checkpoint, shape, layout):
@@ -101,17 +108,22 @@ def fill_hbm(hbm, checkpoint, shape, layout):
 def _layer_vectors(checkpoint, shape, layer):
     """The values of a layer's vectors, in the order of :attr:`.Shape.layer_vectors`."""
     emb, prefix = shape.model.emb, f"h.{layer}."
-    attention = checkpoint.tensor16(f"{prefix}attn.c_attn.bias")
+
+    def behind(norm, linear):
+        if shape.folded:
+            return fold_bias(checkpoint, prefix + norm, prefix + linear)
+        return checkpoint.tensor16(f"{prefix}{linear}.bias")
+
+    attention = behind("ln_1", "attn.c_attn")
     query, key, value = (_padded_heads(attention[n * emb:(n + 1) * emb], shape)
                          for n in range(3))
-    return {
-        "ln_1.weight": checkpoint.tensor16(f"{prefix}ln_1.weight"),
-        "ln_1.bias": checkpoint.tensor16(f"{prefix}ln_1.bias"),
+    norms = {} if shape.folded else {
+        name: checkpoint.tensor16(prefix + name)
+        for name in ("ln_1.weight", "ln_1.bias", "ln_2.weight", "ln_2.bias")}
+    return norms | {
         "attn.key.bias": key, "attn.value.bias": value, "attn.query.bias": query,
         "attn.projection.bias": checkpoint.tensor16(f"{prefix}attn.c_proj.bias"),
-        "ln_2.weight": checkpoint.tensor16(f"{prefix}ln_2.weight"),
-        "ln_2.bias": checkpoint.tensor16(f"{prefix}ln_2.bias"),
-        "mlp.fc.bias": checkpoint.tensor16(f"{prefix}mlp.c_fc.bias"),
+        "mlp.fc.bias": behind("ln_2", "mlp.c_fc"),
         "mlp.projection.bias": checkpoint.tensor16(f"{prefix}mlp.c_proj.bias"),
     }
 

@@ -127,7 +127,7 @@ def _vector(operands, instruction, config, positions):
     if opcode in (*_ELEMENTWISE, Opcode.EXP, Opcode.MOVE, Opcode.LAYERNORM, Opcode.SOFTMAX):
         operands.chunk_writes.append(Operand("destination", instruction.destination, chunks))
         read("source1")
-    elif opcode == Opcode.ACCUM:
+    elif opcode in (Opcode.ACCUM, Opcode.RSTD):
         read("source1")
     if opcode == Opcode.LAYERNORM:
         read("source2", "source3")
@@ -137,7 +137,7 @@ def _vector(operands, instruction, config, positions):
         else:
             read("source2")
     if opcode in (Opcode.ACCUM, Opcode.SCALAR_MOVE, *_SCALAR_PAIRS, Opcode.RECIP,
-                  Opcode.RECIP_SQRT, Opcode.SOFTMAX):
+                  Opcode.RECIP_SQRT, Opcode.SOFTMAX, Opcode.RSTD):
         operands.scalar_writes.append(
             Operand("scalar_destination", instruction.scalar_destination, 1))
     if opcode in (*_SCALAR_PAIRS, Opcode.RECIP, Opcode.RECIP_SQRT, Opcode.SOFTMAX) or (

@@ -8,6 +8,9 @@ Dispatch waits at an instruction whose destination is still read or written. So 
 at least one stage before they are read, and never in front of something that could run: those of
 the first LayerNorm and of Q, K and V in the layer before, behind the first feed-forward product.
 Behind the last layer that is layer 0 again, for the next token.
+
+With the LayerNorms folded, the products behind them read the residual itself, chunk by chunk as it
+is made; RSTD stands where LAYERNORM stood, and they need its scalar only when their sums leave.
 """
 
 import math
@@ -65,12 +68,28 @@ class _Assembler:
                  immediate0=_immediate(1 / n), immediate1=_immediate(1 / n**2),
                  immediate2=_immediate(self.model.layer_norm_epsilon))
 
-    def product(self, name, destination, source, *, bias, offset=0, residual=None, gelu=False):
+    def normalise(self, number, norm):
+        """LayerNorm of a residual: the (source, scale) of the products behind it."""
+        residual, n = f"residual.{number}", self.model.emb
+        if not self.shape.folded:
+            self.layer_norm(f"normal.{number}", residual, norm)
+            return f"normal.{number}", None
+        scale = f"rstd.{number}"
+        self.add(Opcode.RSTD, scalar_destination=self.registers.scalar(scale),
+                 source1=self.registers.chunk(residual), length=n,
+                 immediate1=_immediate(1 / n**2),
+                 immediate2=_immediate(self.model.layer_norm_epsilon))
+        return residual, scale
+
+    def product(self, name, destination, source, *, bias, scale=None, offset=0, residual=None,
+                gelu=False):
         """A product with the weights of the layer; ``offset`` in chunks of result and bias."""
         product, chunk = self.products[name], self.registers.chunk
         fields = {}
+        if scale is not None:
+            fields |= {"scale_enable": 1, "scale": self.registers.scalar(scale)}
         if residual is not None:
-            fields = {"residual_enable": 1, "residual": chunk(residual)}
+            fields |= {"residual_enable": 1, "residual": chunk(residual)}
         self.add(Opcode.CONV1D, destination=chunk(destination) + offset, source=chunk(source),
                  rows=product.rows, columns=product.columns, block=product.block,
                  tile=self.layout[name].start, tiles=product.tiles, layer_relative=1,
@@ -128,9 +147,15 @@ def _setup(a):
     """What never changes, and layer 0's first vectors for the first token."""
     a.add(Opcode.SCALAR_MOVE, scalar_destination=a.registers.scalar("attention.scale"),
           immediate_enable=1, immediate0=_immediate(1 / math.sqrt(a.model.head_dim)))
-    a.load_vectors("ln_1.weight", "ln_1.bias", layer_relative=False)
-    a.load_vectors("attn.key.bias", "attn.query.bias", layer_relative=False)
+    _load_next_layer(a, layer_relative=False)
     a.load("ln_f.weight", 2 * a.shape.emb_chunks, a.layout["ln_f.weight"].start)
+
+
+def _load_next_layer(a, **place):
+    """The vectors that a layer reads first; those of its LayerNorm are the first that it needs."""
+    if not a.shape.folded:
+        a.load_vectors("ln_1.weight", "ln_1.bias", **place)
+    a.load_vectors("attn.key.bias", "attn.query.bias", **place)
 
 
 def _embedding(a):
@@ -146,16 +171,16 @@ def _embedding(a):
 
 def _attention(a, lag):
     shape, layout = a.shape, a.layout
-    a.layer_norm("normal.0", "residual.0", "ln_1")
-    a.product("attn.key", "key", "normal.0", bias="attn.key.bias")
-    a.product("attn.value", "value", "normal.0", bias="attn.value.bias")
+    source, scale = a.normalise(0, "ln_1")
+    a.product("attn.key", "key", source, scale=scale, bias="attn.key.bias")
+    a.product("attn.value", "value", source, scale=scale, bias="attn.value.bias")
     a.store(Opcode.STORE_KEY, "key", tile=layout["attn.key.cache.0"].start,
             tiles=shape.key_tiles)
     pairs = shape.pairs
     for step in range(len(pairs) + lag):
         if step < len(pairs):
             first, count = pairs[step]
-            a.product(query_name(first, count), "query", "normal.0",
+            a.product(query_name(first, count), "query", source, scale=scale,
                       offset=first * shape.head_chunks, bias="attn.query.bias")
         if step == 0:
             a.load_vectors("attn.projection.bias", "mlp.fc.bias", layer_relative=True)
@@ -216,16 +241,19 @@ def _context(a, head):
 
 
 def _feed_forward(a):
-    a.layer_norm("normal.1", "residual.1", "ln_2")
-    a.product("mlp.fc", "hidden", "normal.1", bias="mlp.fc.bias", gelu=True)
-    a.load_vectors("ln_1.weight", "ln_1.bias", layer_relative=True, ahead=1)
-    a.load_vectors("attn.key.bias", "attn.query.bias", layer_relative=True, ahead=1)
+    source, scale = a.normalise(1, "ln_2")
+    a.product("mlp.fc", "hidden", source, scale=scale, bias="mlp.fc.bias", gelu=True)
+    _load_next_layer(a, layer_relative=True, ahead=1)
     a.product("mlp.projection", "residual.0", "hidden", bias="mlp.projection.bias",
               residual="residual.1")
 
 
 def _head(a, logits):
-    """The final LayerNorm and the logits; neither is needed for most tokens of the prompt."""
+    """The final LayerNorm and the logits; neither is needed for most tokens of the prompt.
+
+    This LayerNorm is never folded: the product's bias would be as long as the vocabulary, and the
+    vector registers have no room for it.
+    """
     product = a.shape.head_product
     a.layer_norm("normal.0", "residual.0", "ln_f")
     a.add(Opcode.MM, source=a.registers.chunk("normal.0"), rows=product.rows,

@@ -126,13 +126,18 @@ def plan_registers(shape):
 def _allocate(shape, score_rows, weight_rows):
     registers = RegisterMap(shape.config)
     emb, heads = shape.emb_chunks, shape.heads_chunks
+    normal = [] if shape.folded else [("normal.1", emb)]
     for name, chunks in (
-            ("residual.0", emb), ("residual.1", emb), ("normal.0", emb), ("normal.1", emb),
+            ("residual.0", emb), ("residual.1", emb), ("normal.0", emb), *normal,
             ("key", heads), ("value", heads), ("query", heads), ("context", heads),
             ("hidden", shape.inner_chunks), ("token", emb), ("position", emb),
             *shape.layer_vectors, ("ln_f.weight", emb), ("ln_f.bias", emb)):
         registers.add_vector(name, chunks)
     registers.add_scalar("attention.scale")
+    if shape.folded:
+        # Two, as there are two residuals, so that neither LayerNorm waits for the other's readers.
+        registers.add_scalar("rstd.0")
+        registers.add_scalar("rstd.1")
     for row in range(min(score_rows, shape.model.heads)):
         registers.add_vector(f"scores.{row}", shape.position_chunks)
         registers.add_scalar(f"maximum.{row}")

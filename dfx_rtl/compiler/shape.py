@@ -5,7 +5,11 @@ from dataclasses import dataclass
 from .errors import CompileError
 from .tiles import block_of, product_tiles
 
-__all__ = ["Product", "Shape", "ValueSplit", "in_bursts", "query_name"]
+__all__ = ["LAYERNORMS", "Product", "Shape", "ValueSplit", "in_bursts", "query_name"]
+
+#: What becomes of the LayerNorm in front of Q, K, V and the feed-forward layer: an instruction of
+#: its own, or a part of the weights behind it.
+LAYERNORMS = ("explicit", "folded")
 
 # What the fields of the instructions, the tag and the exact sums have room for.
 MAX_VALUES = 1 << 16
@@ -67,19 +71,25 @@ class Shape:
     model : Gpt2Config
     positions : int
         Longest text, prompt and answer, in tokens; sizes the K and V caches.
+    layernorm : str
+        One of :data:`LAYERNORMS`.
 
     Raises
     ------
     CompileError
-        If a size is beyond what the instruction set can say.
+        If a size is beyond what the instruction set can say, or ``layernorm`` is unknown.
     """
 
     config: object
     model: object
     positions: int
+    layernorm: str = "explicit"
 
     def __post_init__(self):
         model = self.model
+        if self.layernorm not in LAYERNORMS:
+            raise CompileError(f"layernorm must be {' or '.join(map(repr, LAYERNORMS))}, "
+                               f"not {self.layernorm!r}")
         if not 1 <= self.positions <= model.positions:
             raise CompileError(f"positions must be in 1..{model.positions}, the model's, "
                                f"not {self.positions!r}")
@@ -99,6 +109,11 @@ class Shape:
                 f"head_dim must be at most {self.config.max_block * self.config.lanes}, "
                 f"not {model.head_dim}: a block of {self.config.max_block} groups is not whole "
                 f"chunks with tile {self.config.tile} and lanes {self.config.lanes}")
+
+    @property
+    def folded(self):
+        """ln_1 and ln_2 are in the weights behind them."""
+        return self.layernorm == "folded"
 
     @property
     def emb_chunks(self):
@@ -209,11 +224,13 @@ class Shape:
     def layer_vectors(self):
         """The vectors of a layer in DDR, as (name, chunks), in their order."""
         emb, heads = self.emb_chunks, self.heads_chunks
+        norm_1, norm_2 = ([] if self.folded else [(f"{norm}.weight", emb), (f"{norm}.bias", emb)]
+                          for norm in ("ln_1", "ln_2"))
         return [
-            ("ln_1.weight", emb), ("ln_1.bias", emb),
+            *norm_1,
             ("attn.key.bias", heads), ("attn.value.bias", heads), ("attn.query.bias", heads),
             ("attn.projection.bias", emb),
-            ("ln_2.weight", emb), ("ln_2.bias", emb),
+            *norm_2,
             ("mlp.fc.bias", self.inner_chunks),
             ("mlp.projection.bias", emb),
         ]

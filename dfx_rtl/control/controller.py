@@ -17,6 +17,7 @@ ParameterLayout = data.StructLayout({
     "program_length": 13,
     "token_base": ADDRESS,
     "output_base": ADDRESS,
+    "first_position": 16,
     "input_count": 16,
     "output_count": 16,
     "vocabulary": LENGTH,
@@ -339,7 +340,7 @@ class Controller(wiring.Component):
 
         with m.If(self.clear):
             m.d.sync += [
-                position.eq(0), result_position.eq(0), held.eq(0), asked.eq(0), writing.eq(0),
-                ended.eq(0),
+                position.eq(parameters.first_position), result_position.eq(0), held.eq(0),
+                asked.eq(0), writing.eq(0), ended.eq(0),
             ]
         return fault

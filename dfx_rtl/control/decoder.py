@@ -17,7 +17,10 @@ SOURCES = 4
 VECTOR = (Opcode.ADD, Opcode.SUB, Opcode.MUL, Opcode.EXP, Opcode.MOVE)
 TWO_OPERANDS = (Opcode.ADD, Opcode.SUB, Opcode.MUL)
 SCALAR_DESTINATION = (Opcode.ACCUM, Opcode.SCALAR_MOVE, Opcode.SCALAR_ADD, Opcode.SCALAR_SUB,
-                      Opcode.SCALAR_MUL, Opcode.RECIP, Opcode.RECIP_SQRT, Opcode.SOFTMAX)
+                      Opcode.SCALAR_MUL, Opcode.RECIP, Opcode.RECIP_SQRT, Opcode.SOFTMAX,
+                      Opcode.RSTD)
+# One vector in, no vector out.
+REDUCTION = (Opcode.ACCUM, Opcode.RSTD)
 SCALAR_SOURCE = (Opcode.SCALAR_ADD, Opcode.SCALAR_SUB, Opcode.SCALAR_MUL, Opcode.RECIP,
                  Opcode.RECIP_SQRT, Opcode.SOFTMAX)
 
@@ -123,11 +126,12 @@ class Decoder(wiring.Component):
                 (rows == 0) | (columns == 0) | (matrix.token_rows != 1)
                 | (matrix.block == 0) | (matrix.block > config.max_block)
                 | (partial & (columns > matrix.block * config.lanes)))
-        with m.Elif((opcode >= Opcode.ADD) & (opcode <= Opcode.SOFTMAX)):
+        with m.Elif((opcode >= Opcode.ADD) & (opcode <= Opcode.RSTD)):
             count = chunks(length, "vector")
-            is_vector, takes_two, makes_scalar, takes_scalar, immediate = (
+            is_vector, takes_one, takes_two, makes_scalar, takes_scalar, immediate = (
                 Signal(name=name) for name in (
-                    "is_vector", "takes_two", "makes_scalar", "takes_scalar", "immediate"))
+                    "is_vector", "takes_one", "takes_two", "makes_scalar", "takes_scalar",
+                    "immediate"))
 
             def among(opcodes):
                 return Cat(opcode == entry for entry in opcodes).any()
@@ -135,19 +139,20 @@ class Decoder(wiring.Component):
             m.d.comb += [
                 self.unit.eq(Unit.VPU),
                 is_vector.eq(among((*VECTOR, Opcode.LAYERNORM, Opcode.SOFTMAX))),
+                takes_one.eq(is_vector | among(REDUCTION)),
                 takes_two.eq(among(TWO_OPERANDS) & ~vector.scalar_enable
                              & ~vector.immediate_enable),
                 makes_scalar.eq(among(SCALAR_DESTINATION)),
                 immediate.eq(vector.immediate_enable),
                 takes_scalar.eq(among(SCALAR_SOURCE)
                                 | ((opcode == Opcode.SCALAR_MOVE) & ~immediate)),
-                illegal.eq((is_vector | (opcode == Opcode.ACCUM)) & (length == 0)),
+                illegal.eq(takes_one & (length == 0)),
             ]
             with m.If(is_vector):
                 destination(0, vector.destination, count)
             with m.If(makes_scalar):
                 destination(1, vector.scalar_destination, 1, scalar=True)
-            with m.If(is_vector | (opcode == Opcode.ACCUM)):
+            with m.If(takes_one):
                 source(0, vector.source1, count)
             with m.If(takes_two | (opcode == Opcode.LAYERNORM)):
                 source(1, vector.source2, count)

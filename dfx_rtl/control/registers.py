@@ -3,14 +3,14 @@
 from ..bus.registers import Access, Field, Register, RegisterMap
 from ..control.causes import Cause
 from ..control.state import State
-from .activity import Activity
+from .activity import Account
 
 __all__ = ["IDENTIFIER", "REGISTERS", "COUNTERS"]
 
 IDENTIFIER = 0x44465831  # "DFX1"
 
 
-COUNTERS = ("CYCLES", *(f"MPU_{activity.name}" for activity in Activity))
+COUNTERS = ("CYCLES", *(f"MPU_{account.name}" for account in Account))
 
 _RW, _RO = Access.READ_WRITE, Access.READ_ONLY
 
@@ -66,7 +66,8 @@ REGISTERS = RegisterMap((
     _word("HEADS", 0x04C, _RW, "attention heads (for the host's information)", width=8),
     _word("EMBEDDING", 0x050, _RW, "embedding size (for the host's information)", width=16),
     _word("VOCABULARY", 0x054, _RW, "number of tokens; a greater id is an error", width=17),
-    _word("INPUT_COUNT", 0x058, _RW, "tokens of the prompt", width=16),
+    _word("INPUT_COUNT", 0x058, _RW, "tokens of the prompt, those before FIRST_POSITION included",
+          width=16),
     _word("OUTPUT_COUNT", 0x05C, _RW, "tokens to generate; 0 runs the prompt only", width=16),
     Register("END_OF_TEXT", 0x060, _RW, (
         Field("id", 17, 0, "a generated token with this id ends the run"),
@@ -77,6 +78,8 @@ REGISTERS = RegisterMap((
     _word("LOGITS_STRIDE", 0x06C, _RW, "bytes of DDR from one token's logits to the next"),
     _word("WATCHDOG", 0x070, _RW, "cycles without progress that are an error; 0 never",
           reset=1 << 16),
+    _word("FIRST_POSITION", 0x074, _RW, "where the run begins; the caches hold the positions "
+                                        "before it from an earlier run", width=16),
     *_long("PROGRAM_BASE", 0x080, _RW, "DDR address of the program"),
     *_long("TOKEN_BASE", 0x088, _RW, "DDR address of the prompt's token ids, 32 bits each"),
     *_long("OUTPUT_BASE", 0x090, _RW, "DDR address of the generated token ids, 32 bits each"),
@@ -85,5 +88,5 @@ REGISTERS = RegisterMap((
     *(register for index, name in enumerate(COUNTERS)
       for register in _long(name, 0x100 + 8 * index, _RO,
                             "cycles since the start" if index == 0 else
-                            f"of them, cycles of the MPU: {list(Activity)[index - 1].doc}", 16)),
+                            f"of them, cycles of the MPU: {list(Account)[index - 1].doc}", 16)),
 ))

@@ -51,6 +51,8 @@ class Scheduler(wiring.Component):
         Writes of the register files, for the scoreboard.
     valid : Out(vector_chunks + scalars)
         The scoreboard's valid bits.
+    awaited, writer : In(range(vector_chunks)), Out(Unit)
+        As of :class:`.Scoreboard`.
     busy : Out(1)
         An instruction is being dispatched, is in a queue or in a unit.
     in_flight : Out(5)
@@ -72,6 +74,8 @@ class Scheduler(wiring.Component):
             "scalar_written": In(1),
             "scalar": In(range(config.scalars)),
             "valid": Out(config.vector_chunks + config.scalars),
+            "awaited": In(range(config.vector_chunks)),
+            "writer": Out(Unit),
             "busy": Out(1),
             "in_flight": Out(len(Unit)),
             "cause": Out(Cause),
@@ -99,6 +103,9 @@ class Scheduler(wiring.Component):
             decoder.vocabulary.eq(self.vocabulary),
             scoreboard.probe.eq(entry + step),
             scoreboard.claim.eq(entry),
+            scoreboard.claim_unit.eq(unit),
+            scoreboard.awaited.eq(self.awaited),
+            self.writer.eq(scoreboard.writer),
             scoreboard.mark.eq(entry),
             scoreboard.mark_unit.eq(unit),
             scoreboard.retired.eq(self.retired),

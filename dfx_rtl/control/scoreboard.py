@@ -22,8 +22,10 @@ class Scoreboard(wiring.Component):
     n, and units retire in order. A memory keeps, for each register and unit, the ticket of the last
     instruction that reads the register. A register is *free* to be claimed when it is not stale and
     none of its tickets is in flight, that is between the unit's retired and issued counts (write
-    after write, write after read). Tickets wrap around: one of an instruction long retired can look
-    as if it were in flight, which makes a claim wait for nothing, a little, but never for ever.
+    after write, write after read). Another memory keeps the unit that a chunk was claimed for: the
+    performance counters ask it whom the MPU waits for. Tickets wrap around: one of an instruction
+    long retired can look as if it were in flight, which makes a claim wait for nothing, a little,
+    but never for ever.
 
     Latency: a claim, a mark and a write act in the next cycle. ``free`` is that of the address that
     was on ``probe`` in the cycle before.
@@ -41,8 +43,8 @@ class Scoreboard(wiring.Component):
         The register that is asked about.
     free : Out(1)
         The register asked about in the cycle before may be claimed now.
-    claim_stb, claim : In(1), In(range(entries))
-        An instruction that will write the register is dispatched.
+    claim_stb, claim, claim_unit : In(1), In(range(entries)), In(Unit)
+        An instruction that will write the register is dispatched, to that unit.
     mark_stb, mark, mark_unit : In(1), In(range(entries)), In(Unit)
         An instruction that will read the register is about to be issued to that unit.
     issued, retired : In(5), In(5)
@@ -53,6 +55,8 @@ class Scoreboard(wiring.Component):
         A scalar is written.
     valid : Out(entries)
         The valid bits.
+    awaited, writer : In(range(chunks)), Out(Unit)
+        The unit that a chunk was last claimed for; combinational.
     in_flight : Out(5)
         A bit a unit: some instruction is issued and not retired.
     """
@@ -65,6 +69,7 @@ class Scoreboard(wiring.Component):
             "free": Out(1),
             "claim_stb": In(1),
             "claim": In(range(entries)),
+            "claim_unit": In(Unit),
             "mark_stb": In(1),
             "mark": In(range(entries)),
             "mark_unit": In(Unit),
@@ -75,6 +80,8 @@ class Scoreboard(wiring.Component):
             "scalar_written": In(1),
             "scalar": In(range(scalars)),
             "valid": Out(entries),
+            "awaited": In(range(chunks)),
+            "writer": Out(Unit),
             "in_flight": Out(len(Unit)),
         })
 
@@ -118,6 +125,16 @@ class Scoreboard(wiring.Component):
         ]
         for unit in Unit:
             m.d.comb += marking.data[unit].eq(issued[unit] + 1)
+
+        m.submodules.writers = writers = memory.Memory(shape=Unit, depth=self._chunks, init=[])
+        claiming, awaiting = writers.write_port(), writers.read_port(domain="comb")
+        m.d.comb += [
+            claiming.addr.eq(self.claim),
+            claiming.data.eq(self.claim_unit),
+            claiming.en.eq(self.claim_stb & (self.claim < self._chunks)),
+            awaiting.addr.eq(self.awaited),
+            self.writer.eq(awaiting.data),
+        ]
 
         # A claim and a write in the same cycle are never of the same register.
         claimed = Signal(self._entries)

@@ -8,13 +8,14 @@ from ..isa import INSTRUCTION_BITS, OPCODE, TAG, TILE, Opcode
 
 __all__ = ["IssueLayout", "RunLayout", "Sequencer"]
 
-# What a run is: the shape of the loops. Positions count from 0 to `last_position`.
+# What a run is: the shape of the loops. Positions count from the first to the last one.
 RunLayout = data.StructLayout({
     "program_length": 13,
     "layers": 8,
     "layer_stride": TILE,
     "input_count": 16,
     "output_count": 16,
+    "first_position": 16,
     "last_position": 16,
 })
 
@@ -107,7 +108,7 @@ class Sequencer(wiring.Component):
         with m.Elif(self.start):
             m.d.sync += [
                 self.running.eq(1), fetched.eq(0), address.eq(0),
-                position.eq(0), layer.eq(0), layer_base.eq(0),
+                position.eq(run.first_position), layer.eq(0), layer_base.eq(0),
             ]
         with m.Elif(self.running & ~fetched):
             m.d.sync += fetched.eq(1)

@@ -6,8 +6,9 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..bus.axi import AxiLiteSignature
 from ..bus.registers import AxiLiteRegisters
-from ..isa import INSTRUCTION_BITS
-from .activity import Activity
+from ..isa import INSTRUCTION_BITS, Unit
+from .accounting import Accounting
+from .activity import Account, Activity
 from .causes import Cause
 from .commands import FetchLayout
 from .controller import Controller
@@ -42,7 +43,7 @@ class ControlUnit(wiring.Component):
         An enabled event has happened and was not cleared.
     commands_* : Out(stream)
         To the units.
-    retired, chunk_written, chunk, scalar_written, scalar, valid
+    retired, chunk_written, chunk, scalar_written, scalar, valid, awaited
         As of :class:`~.scheduler.Scheduler`.
     fetches : Out(stream of FetchLayout)
         To the weight fetch.
@@ -58,6 +59,8 @@ class ControlUnit(wiring.Component):
         Data moved between a memory and the core.
     activity : In(Activity)
         What the MPU does.
+    account : Out(Account)
+        What the cycle is spent on.
     overflow, invalid : In(1)
         Events of the arithmetic.
     core_id, core_count, logits_base, logits_stride, output_index : Out
@@ -76,7 +79,8 @@ class ControlUnit(wiring.Component):
                               "drained")}
         shared |= {name: member for name, member in scheduler.signature.members.items()
                    if name.startswith("commands_") or name in (
-                       "retired", "chunk_written", "chunk", "scalar_written", "scalar", "valid")}
+                       "retired", "chunk_written", "chunk", "scalar_written", "scalar", "valid",
+                       "awaited")}
         self._shared = tuple(shared)
         super().__init__({
             "host": In(AxiLiteSignature(REGISTERS.address_width)),
@@ -89,6 +93,7 @@ class ControlUnit(wiring.Component):
             "ddr_waiting": In(1),
             "memory_progress": In(1),
             "activity": In(Activity),
+            "account": Out(Account),
             "overflow": In(1),
             "invalid": In(1),
             "core_id": Out(4),
@@ -146,7 +151,7 @@ class ControlUnit(wiring.Component):
         connect(m, issuer.fetches, flipped(self.fetches))
 
         self._parameters(m, registers, controller, scheduler, (dispatch, ahead))
-        self._status(m, registers, controller)
+        self._status(m, registers, controller, scheduler)
 
         m.d.comb += [
             controller.sequencing.eq(dispatch.running | ahead.running),
@@ -197,6 +202,7 @@ class ControlUnit(wiring.Component):
             parameters.program_length.eq(registers.program_length.value),
             parameters.token_base.eq(long("token_base")),
             parameters.output_base.eq(long("output_base")),
+            parameters.first_position.eq(registers.first_position.value),
             parameters.input_count.eq(registers.input_count.value),
             parameters.output_count.eq(registers.output_count.value),
             parameters.vocabulary.eq(registers.vocabulary.value),
@@ -218,13 +224,14 @@ class ControlUnit(wiring.Component):
             run.layer_stride.eq(registers.layer_stride.value),
             run.input_count.eq(registers.input_count.value),
             run.output_count.eq(output_count),
+            run.first_position.eq(registers.first_position.value),
             run.last_position.eq(registers.input_count.value
                                  + Mux(output_count == 0, 1, output_count) - 2),
         ]
         for sequencer in sequencers:
             m.d.comb += sequencer.run.eq(run)
 
-    def _status(self, m, registers, controller):
+    def _status(self, m, registers, controller, scheduler):
         """What the host reads: state, error, counters, interrupt."""
         config = self._config
         overflow, invalid = Signal(), Signal()
@@ -252,18 +259,20 @@ class ControlUnit(wiring.Component):
             with m.If(self.invalid):
                 m.d.sync += invalid.eq(1)
 
-        counters = [Signal(48, name=f"count_{name.lower()}") for name in COUNTERS]
-        for name, counter in zip(COUNTERS, counters, strict=True):
+        m.submodules.accounting = accounting = Accounting()
+        m.d.comb += [
+            accounting.activity.eq(self.activity),
+            accounting.writer.eq(scheduler.writer),
+            accounting.in_flight.eq(scheduler.in_flight[Unit.MPU]),
+            accounting.clear.eq(controller.begin_stb),
+            accounting.enable.eq((controller.state == State.LOADING)
+                                 | (controller.state == State.RUNNING)
+                                 | (controller.state == State.FINISHING)),
+            self.account.eq(accounting.account),
+        ]
+        for name, counter in zip(COUNTERS, (accounting.cycles, *accounting.counts), strict=True):
             m.d.comb += [
                 getattr(registers, f"{name.lower()}_low").value.eq(counter[:32]),
                 getattr(registers, f"{name.lower()}_high").value.eq(counter[32:]),
             ]
-        with m.If(controller.begin_stb):
-            m.d.sync += [counter.eq(0) for counter in counters]
-        with m.Elif((controller.state == State.LOADING) | (controller.state == State.RUNNING)
-                    | (controller.state == State.FINISHING)):
-            m.d.sync += counters[0].eq(counters[0] + 1)
-            with m.Switch(self.activity):
-                for index, activity in enumerate(Activity):
-                    with m.Case(activity):
-                        m.d.sync += counters[1 + index].eq(counters[1 + index] + 1)
+        return m

@@ -133,16 +133,17 @@ class Driver:
                          enable=int(parameters.end_of_text is not None))
         await self.write("INTERRUPT_ENABLE", done=1, error=1, token=1)
 
-    async def start(self, parameters, prompt, output_count):
-        """Write the prompt and start a run; returns at once."""
+    async def start(self, parameters, prompt, output_count, *, first_position=0):
+        """Write the prompt and start a run; returns at once. See :meth:`run`."""
         words = b"".join(int(token).to_bytes(4, "little") for token in prompt)
         await self._bus.write_memory(parameters.token_base, words)
         await self.write("INPUT_COUNT", value=len(prompt))
         await self.write("OUTPUT_COUNT", value=output_count)
+        await self.write("FIRST_POSITION", value=first_position)
         await self.write("INTERRUPT_STATUS", done=1, error=1, token=1)
         await self.write("CONTROL", start=1)
 
-    async def run(self, parameters, prompt, output_count, on_token=None):
+    async def run(self, parameters, prompt, output_count, on_token=None, *, first_position=0):
         """Start a run and wait for its end.
 
         Parameters
@@ -155,6 +156,9 @@ class Driver:
             Tokens to generate.
         on_token : callable or None
             Called with each generated id as it is seen.
+        first_position : int
+            Where the run begins. To go on with a text, give all of it as the prompt, and the number
+            of its first tokens that earlier runs have processed: K and V of those are still in HBM.
 
         Returns
         -------
@@ -166,7 +170,7 @@ class Driver:
         CoreError
             If the core stopped with an error.
         """
-        await self.start(parameters, prompt, output_count)
+        await self.start(parameters, prompt, output_count, first_position=first_position)
         tokens = []
         while True:
             await self._bus.wait()

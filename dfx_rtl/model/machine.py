@@ -69,7 +69,7 @@ class Machine:
         return [Instruction.decode(int.from_bytes(raw[start:start + _INSTRUCTION_BYTES], "little"))
                 for start in range(0, len(raw), _INSTRUCTION_BYTES)]
 
-    def run(self, prompt, output_count):
+    def run(self, prompt, output_count, *, first_position=0):
         """Generate tokens.
 
         Parameters
@@ -77,6 +77,8 @@ class Machine:
         prompt : sequence of int
         output_count : int
             How many tokens to generate; 0 runs the prompt only.
+        first_position : int
+            Tokens of the prompt that this machine has processed in an earlier run.
 
         Returns
         -------
@@ -86,15 +88,20 @@ class Machine:
         Raises
         ------
         RunError
-            If the prompt is empty, has an id beyond the vocabulary, or is too long.
+            If the prompt is empty, has an id beyond the vocabulary, or is too long, or
+            ``first_position`` is not one of it.
         NumericError
             If all logits are NaN.
         """
-        return list(self.generate(prompt, output_count))
+        return list(self.generate(prompt, output_count, first_position=first_position))
 
-    def generate(self, prompt, output_count):
+    def generate(self, prompt, output_count, *, first_position=0):
         """As :meth:`run`, but a generator: each id as soon as it is known."""
-        return self._tokens(self._check(prompt, output_count), output_count)
+        prompt = self._check(prompt, output_count)
+        if not 0 <= first_position < len(prompt):
+            raise RunError(f"first_position must be in 0..{len(prompt) - 1}, "
+                           f"not {first_position!r}")
+        return self._tokens(prompt, output_count, first_position)
 
     def score(self, ids):
         """The logits behind every token of a text; nothing is generated.
@@ -144,19 +151,19 @@ class Machine:
                            f"{needed} positions, the program has {run.positions}")
         return prompt
 
-    def _begin(self, prompt):
+    def _begin(self, prompt, first_position=0):
         """Start a run: setup; returns the address behind TOKEN."""
         self._state.flags = Flags()
         self._ddr.write(self._run.token_base, np.array(prompt, "<u4").view(np.uint8))
         self._token, self._output_index = None, 0
         self._found, self._token_tag = None, None
-        return self._straight(0, Tag(0, 0, 0), 0) + 1
+        return self._straight(0, Tag(first_position, 0, 0), 0) + 1
 
-    def _tokens(self, prompt, output_count):
+    def _tokens(self, prompt, output_count, first_position):
         """The run: setup, then the program between TOKEN and END once a position."""
         run = self._run
-        start = self._begin(prompt)
-        for position in range(len(prompt) + max(output_count, 1) - 1):
+        start = self._begin(prompt, first_position)
+        for position in range(first_position, len(prompt) + max(output_count, 1) - 1):
             if position < len(prompt):
                 raw = self._ddr.read(run.token_base + 4 * position, 4)
                 self._token = int(raw.view("<u4")[0])

@@ -2,15 +2,15 @@
 
 import numpy as np
 
-__all__ = ["Ddr", "Hbm"]
+__all__ = ["Ddr", "Hbm", "private_copy"]
 
 # What the caches hold before they are written: a NaN and an infinity by turns. A product that
 # takes an element too many shows.
 _UNWRITTEN = (0x7E00, 0x7C00)
 
 
-def _private(image):
-    """A copy, or a mapping of the same file that keeps its changes to itself."""
+def private_copy(image):
+    """A copy, or, of a mapped file, a mapping that keeps its changes to itself."""
     if isinstance(image, np.memmap):
         return np.memmap(image.filename, mode="c", dtype=image.dtype, shape=image.shape,
                          offset=image.offset)
@@ -31,12 +31,17 @@ class Hbm:
 
     def __init__(self, image, config, caches):
         self._config = config
-        words = _private(image).view("<u2")
+        words = private_copy(image).view("<u2")
         # An element of a tile: (channel, tile, place in the channel's word).
         self._words = words.reshape(config.channels, -1, config.word_bits // 16)
         size = self._words.shape[2]
         for first, count in caches:
             self._words[:, first:first + count] = np.resize(_UNWRITTEN, size)
+
+    @property
+    def image(self):
+        """The bytes: (channels, bytes)."""
+        return self._words.view(np.uint8).reshape(self._config.channels, -1)
 
     def read(self, tile, tiles):
         """``tiles`` rows of a tile's elements in linear order, uint16."""
@@ -68,7 +73,7 @@ class Ddr:
     """
 
     def __init__(self, image, size):
-        self._image = _private(image)
+        self._image = private_copy(image)
         self._rest = np.zeros(size - len(image), np.uint8)
 
     def read(self, address, size):

@@ -97,9 +97,9 @@ class State:
         return self.check(canonical16(a))
 
     def reciprocal(self, a):
-        """``1 / a``. A division by zero is exact, and sets no flag."""
-        return self.check(golden.recip32(a), np.inf)
+        """``1 / a``. That of a zero counts as an overflow."""
+        return self.check(golden.recip32(a), a)
 
     def reciprocal_root(self, a):
-        """``1 / sqrt(a)``."""
-        return self.check(golden.recip_sqrt32(a), np.inf)
+        """``1 / sqrt(a)``. That of a zero counts as an overflow."""
+        return self.check(golden.recip_sqrt32(a), a)

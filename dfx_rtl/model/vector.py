@@ -58,6 +58,9 @@ class VectorUnit:
     def _scalar(self, instruction, length):
         state, opcode = self._state, instruction.opcode
         immediate = canonical32(float32_from_bits(instruction.immediate0))
+        if opcode == Opcode.RSTD:
+            return self._reciprocal_deviation(
+                instruction, state.read(instruction.source1, length))
         if opcode == Opcode.ACCUM:
             return state.check(sum32(state.read(instruction.source1, length)), np.inf)
         if opcode == Opcode.SCALAR_MOVE and instruction.immediate_enable:
@@ -75,12 +78,21 @@ class VectorUnit:
 
     def _layer_norm(self, instruction, tag, length):
         state = self._state
-        inverse, inverse_square, epsilon = (
-            float32_from_bits(getattr(instruction, f"immediate{n}")) for n in range(3))
         x = state.read(instruction.source1, length)
         gamma = to_fp32(state.read(instruction.source2, length))
         beta = to_fp32(state.read(instruction.source3, length))
-        total = sum32(x)
+        total = state.check(sum32(x), np.inf)
+        mean = state.multiply(total, float32_from_bits(instruction.immediate0))
+        deviation = self._reciprocal_deviation(instruction, x)
+        y = state.multiply(state.subtract(to_fp32(x), mean), deviation)
+        y = state.add(state.multiply(y, gamma), beta)
+        state.write(tag, instruction.destination, state.narrow(y))
+
+    def _reciprocal_deviation(self, instruction, x):
+        """One over the standard deviation of ``x``, with epsilon, in binary32."""
+        state, length = self._state, len(x)
+        inverse_square, epsilon = (
+            float32_from_bits(getattr(instruction, f"immediate{n}")) for n in (1, 2))
         if np.isfinite(x).all():
             integers = scaled_integers(x)
             # 40 bits and the sign, squared in two halves, so that 64 bits hold the sums.
@@ -90,14 +102,9 @@ class VectorUnit:
             difference = exact_to_fp32(length * squares - int(integers.sum()) ** 2)
         else:
             difference = exact_to_fp32(0, nan=True)
-        state.check(total, np.inf)
         state.check(difference, np.inf)
-        mean = state.multiply(total, inverse)
         variance = state.multiply(difference, inverse_square)
-        deviation = state.reciprocal_root(state.add(variance, epsilon))
-        y = state.multiply(state.subtract(to_fp32(x), mean), deviation)
-        y = state.add(state.multiply(y, gamma), beta)
-        state.write(tag, instruction.destination, state.narrow(y))
+        return state.reciprocal_root(state.add(variance, epsilon))
 
     def _softmax(self, instruction, tag, length):
         state = self._state

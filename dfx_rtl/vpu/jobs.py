@@ -2,7 +2,8 @@
 
 Softmax needs no hardware of its own: it is a job of the vector function unit (subtract the row's
 maximum, exponential), the reduction (sum of the exponentials) and the scalar unit (reciprocal of
-the sum) at the same time. LayerNorm has a component, since nothing else normalises.
+the sum) at the same time. LayerNorm has a component, since nothing else normalises; RSTD is the
+half of it that finds the deviation.
 """
 
 from amaranth import *
@@ -89,6 +90,8 @@ class Job(data.Struct):
     -------
     function, normalise
         Beats go through the vector function unit, or through LayerNorm.
+    deviation
+        LayerNorm takes the exact sums, and has the scalar unit to itself.
     operation, exponential
         What the vector function unit does, and whether the exponential follows it.
     accumulate, accumulate_result
@@ -109,6 +112,7 @@ class Job(data.Struct):
 
     function: 1
     normalise: 1
+    deviation: 1
     operation: VectorOperation
     exponential: 1
     accumulate: 1
@@ -148,16 +152,17 @@ PARTS = {
     Opcode.SCALAR_MUL:  _scalar(ScalarOperation.MUL),
     Opcode.RECIP:       _scalar(ScalarOperation.RECIP),
     Opcode.RECIP_SQRT:  _scalar(ScalarOperation.RECIP_SQRT),
-    Opcode.LAYERNORM:   {"normalise": 1, "vector_write": 1},
+    Opcode.LAYERNORM:   {"normalise": 1, "deviation": 1, "vector_write": 1},
     Opcode.SOFTMAX:     _function(VectorOperation.SUB, exponential=1, accumulate_result=1,
                                   scalar_operand=1, scalar_write=1,
                                   scalar_operation=ScalarOperation.RECIP),
+    Opcode.RSTD:        {"deviation": 1, "accumulate": 1, "scalar_write": 1},
 }
 
 #: Vector operands of each opcode; two become one if the second is a scalar.
 OPERANDS = {
     Opcode.ADD: 2, Opcode.SUB: 2, Opcode.MUL: 2, Opcode.EXP: 1, Opcode.MOVE: 1, Opcode.ACCUM: 1,
-    Opcode.LAYERNORM: 3, Opcode.SOFTMAX: 1,
+    Opcode.LAYERNORM: 3, Opcode.SOFTMAX: 1, Opcode.RSTD: 1,
 }
 
 

@@ -28,6 +28,10 @@ class LayerNorm(wiring.Component):
     scalar unit (2, 3 and 15 cycles), each with 3 more to ask for it and note it; the mean is ready
     before. From ``stb`` to ``done``: :class:`Normaliser`'s. Throughput one beat a cycle.
 
+    Without ``normalise`` only rstd is made: no mean is asked for, ``sum_done`` must not come, and
+    the result of the last request, while ``rstd_next``, is rstd. It is there 38 cycles after
+    ``exact_done``.
+
     Source: DFX paper, sections 4.2 and 4.3 (LayerNorm); the order of the roundings is ours.
 
     Parameters
@@ -37,6 +41,8 @@ class LayerNorm(wiring.Component):
 
     Members
     -------
+    normalise : In(1)
+        A vector follows, to be normalised. It must not change from ``exact_done`` on.
     length : In(17)
         n.
     mean_factor, variance_factor, epsilon : In(Fp32)
@@ -51,6 +57,8 @@ class LayerNorm(wiring.Component):
         f32(S1).
     requests : Out(stream of ScalarRequest), results : In(stream of Fp32)
         The scalar unit.
+    rstd_next : Out(1)
+        The next result is rstd.
     coefficients_ready : Out(1)
         Beats may enter, until the last one does.
     stb : In(1)
@@ -80,6 +88,7 @@ class LayerNorm(wiring.Component):
     def __init__(self, lanes):
         self._lanes = lanes
         super().__init__({
+            "normalise": In(1),
             "length": In(LENGTH),
             "mean_factor": In(Fp32),
             "variance_factor": In(Fp32),
@@ -91,6 +100,7 @@ class LayerNorm(wiring.Component):
             "sum": In(Fp32),
             "requests": Out(stream.Signature(ScalarRequest)),
             "results": In(stream.Signature(Fp32)),
+            "rstd_next": Out(1),
             "coefficients_ready": Out(1),
             "stb": In(1),
             "beat": In(BeatLayout(lanes)),
@@ -126,11 +136,14 @@ class LayerNorm(wiring.Component):
             normaliser.rstd.eq(rstd),
             self.done.eq(normaliser.done),
             self.result.eq(normaliser.result),
+            self.rstd_next.eq(step == self.Step.RSTD),
             self.coefficients_ready.eq(step == self.Step.READY),
             self.overflow.eq(normaliser.overflow),
             self.invalid.eq(normaliser.invalid | (rounding.done & rounding.invalid)),
             self.results.ready.eq(1),
         ]
+        with m.If(self.exact_done & ~self.normalise):
+            m.d.sync += step.eq(self.Step.SCALED)
         with m.If(self.sum_done):
             m.d.sync += [sum_valid.eq(1), total.eq(self.sum)]
         with m.If(rounding.done):
@@ -177,6 +190,8 @@ class LayerNorm(wiring.Component):
                     m.d.sync += step.eq(self.Step.RSTD)
                 with m.Case(self.Step.RSTD):
                     m.d.sync += [step.eq(self.Step.READY), rstd.eq(self.results.payload)]
+                    with m.If(~self.normalise):
+                        m.d.sync += [step.eq(self.Step.MEAN), difference_valid.eq(0)]
         with m.If(self.stb & self.beat.last):
             m.d.sync += [step.eq(self.Step.MEAN), sum_valid.eq(0), difference_valid.eq(0)]
         return m

@@ -15,10 +15,10 @@ class ScalarStep(wiring.Component):
     """Asks the scalar unit for an instruction's scalar result and writes it.
 
     The first operand is the reduction's sum if the instruction reduces, or else a scalar; the
-    request leaves in the cycle after it is there. LayerNorm writes no scalar, and has the scalar
-    unit to itself while it executes. ``scalar_write.valid`` and ``results.ready`` are
-    combinational in each other's other half: a result stays in the scalar unit until it is
-    written.
+    request leaves in the cycle after it is there. LayerNorm and RSTD leave the scalar unit to
+    LayerNorm; what is written of RSTD is the last of its results. ``scalar_write.valid`` and
+    ``results.ready`` are combinational in each other's other half: a result stays in the scalar
+    unit until it is written.
 
     Members
     -------
@@ -34,6 +34,8 @@ class ScalarStep(wiring.Component):
         The sum of the vector.
     layernorm_requests, layernorm_results
         LayerNorm's access to the scalar unit.
+    rstd_next : In(1)
+        LayerNorm's next result is the one that RSTD writes.
     requests, results
         The scalar unit.
     scalar_write : Out(ScalarWriteSignature())
@@ -50,6 +52,7 @@ class ScalarStep(wiring.Component):
     sum: In(Fp32)
     layernorm_requests: In(stream.Signature(ScalarRequest))
     layernorm_results: Out(stream.Signature(Fp32))
+    rstd_next: In(1)
     requests: Out(stream.Signature(ScalarRequest))
     results: In(stream.Signature(Fp32))
     scalar_write: Out(ScalarWriteSignature())
@@ -64,10 +67,17 @@ class ScalarStep(wiring.Component):
         sent = Signal()
         request = self.requests.payload
         immediate = job.immediates[0]
-        m.d.comb += reduces.eq(job.accumulate | job.accumulate_result)
-        with m.If(job.normalise):
+        m.d.comb += reduces.eq((job.accumulate | job.accumulate_result) & ~job.deviation)
+        with m.If(job.deviation):
             connect(m, flipped(self.layernorm_requests), flipped(self.requests))
             connect(m, flipped(self.results), flipped(self.layernorm_results))
+            with m.If(job.scalar_write & self.rstd_next):
+                # LayerNorm goes on when the result is written, so that both see it leave.
+                m.d.comb += [
+                    self.scalar_write.valid.eq(self.results.valid),
+                    self.results.ready.eq(self.scalar_write.ready),
+                    self.layernorm_results.valid.eq(self.results.valid & self.scalar_write.ready),
+                ]
         with m.Else():
             m.d.comb += [
                 self.requests.valid.eq(self.pending & ~sent
@@ -92,7 +102,7 @@ class ScalarStep(wiring.Component):
         ]
         with m.If(self.sum_done & reduces):
             m.d.sync += [sum_valid.eq(1), total.eq(self.sum)]
-        with m.If(~job.normalise & self.requests.valid & self.requests.ready):
+        with m.If(~job.deviation & self.requests.valid & self.requests.ready):
             m.d.sync += [sent.eq(1), sum_valid.eq(0)]
         with m.If(self.finished):
             m.d.sync += sent.eq(0)

@@ -91,11 +91,24 @@ class VectorProcessingUnit(wiring.Component):
         operation and 1 to note it; then B - 1, the normaliser and 1 in the packer.
         """
         beats = self._tile // self._lanes
-        operations = (ScalarOperation.MUL, ScalarOperation.ADD, ScalarOperation.RECIP_SQRT)
-        coefficients = LayerNorm.difference_latency + sum(
-            self._scalar_unit.latency(operation) + 1 for operation in operations)
-        return (2 + beats - 1 + self._reduction.latency + coefficients
+        return (2 + beats - 1 + self._reduction.latency + self._coefficients
                 + beats - 1 + Normaliser.latency + 1)
+
+    @property
+    def rstd_bubble(self):
+        """Cycles from the last chunk of x read to RSTD's scalar written, n a whole chunk.
+
+        2 to the chunk's first beat, B - 1 to its last, the sums, the difference, each scalar
+        operation and 1 to note it, but for the last.
+        """
+        return 2 + self._tile // self._lanes - 1 + self._reduction.latency + self._coefficients - 1
+
+    @property
+    def _coefficients(self):
+        """Cycles from the exact sums to the coefficients: LayerNorm's latency."""
+        operations = (ScalarOperation.MUL, ScalarOperation.ADD, ScalarOperation.RECIP_SQRT)
+        return LayerNorm.difference_latency + sum(
+            self._scalar_unit.latency(operation) + 1 for operation in operations)
 
     @property
     def softmax_bubble(self):
@@ -168,11 +181,12 @@ class VectorProcessingUnit(wiring.Component):
             reduction.values.eq(router.reduction_values),
             reduction.last.eq(router.reduction_last),
 
+            layernorm.normalise.eq(job.normalise),
             layernorm.length.eq(job.length),
             layernorm.mean_factor.eq(job.immediates[0]),
             layernorm.variance_factor.eq(job.immediates[1]),
             layernorm.epsilon.eq(job.immediates[2]),
-            layernorm.exact_done.eq(reduction.exact_done & job.normalise),
+            layernorm.exact_done.eq(reduction.exact_done & job.deviation),
             layernorm.total.eq(reduction.total),
             layernorm.squares.eq(reduction.squares),
             layernorm.sum_done.eq(reduction.done & job.normalise),
@@ -181,6 +195,7 @@ class VectorProcessingUnit(wiring.Component):
             layernorm.beat.eq(beat),
 
             scalar_step.job.eq(job),
+            scalar_step.rstd_next.eq(layernorm.rstd_next),
             scalar_step.pending.eq(control.scalar_pending),
             scalar_step.scalars.eq(collector.scalars),
             scalar_step.scalars_valid.eq(collector.scalars_valid),

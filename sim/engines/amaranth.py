@@ -94,8 +94,8 @@ class AmaranthEngine:
         What is simulated.
     hbm, ddr : list of Storage, Storage
         The bytes of the memories.
-    hbm_timing, ddr_timing : Timing
-        Their timing.
+    inputs : dict
+        The values of inputs of the system that are constant during a run, by name: timing and more.
 
     Attributes
     ----------
@@ -110,11 +110,11 @@ class AmaranthEngine:
     #: What Amaranth's simulator runs on; "pysim" is its own.
     simulator_engine = PartitionedEngine
 
-    def __init__(self, system, hbm, ddr, hbm_timing, ddr_timing):
+    def __init__(self, system, hbm, ddr, inputs):
         self.cycle = 0
         self.system = system
         self._hbm, self._ddr = hbm, ddr
-        self._timing = hbm_timing, ddr_timing
+        self._inputs = inputs
         self._observers = []
 
     def observe(self, observer, kinds=TRACE):
@@ -150,8 +150,8 @@ class AmaranthEngine:
         result = []
 
         async def testbench(ctx):
-            ctx.set(system.hbm_timing, self._timing[0].to_const())
-            ctx.set(system.ddr_timing, self._timing[1].to_const())
+            for name, value in self._inputs.items():
+                ctx.set(getattr(system, name), value)
             for place, fault in (faults or {}).items():
                 ctx.set(system.ddr_fault if place == "ddr" else system.hbm_faults[place], fault)
             await ctx.tick()

@@ -9,11 +9,12 @@ import ctypes
 
 import numpy as np
 from amaranth.hdl import Elaboratable
+from amaranth.lib import data
 
 from dfx_rtl.bus.axi import Response
 from dfx_rtl.host.driver import Bus
 
-from ..memory.timing import FaultLayout, TimingLayout
+from ..memory.timing import FaultLayout
 from ..system import TRACE
 from .amaranth import ProtocolError
 from .savefile import write_save_file
@@ -169,8 +170,8 @@ class CompiledEngine:
         What is simulated.
     hbm, ddr : list of Storage, Storage
         The bytes of the memories.
-    hbm_timing, ddr_timing : Timing
-        Their timing.
+    inputs : dict
+        The values of inputs of the system that are constant during a run, by name: timing and more.
 
     Attributes
     ----------
@@ -187,13 +188,13 @@ class CompiledEngine:
 
     name = "compiled"
 
-    def __init__(self, system, hbm, ddr, hbm_timing, ddr_timing):
+    def __init__(self, system, hbm, ddr, inputs):
         Toolchain()
         _mark_used(system)
         self.cycle = 0
         self.system = system
         self.hbm, self.ddr = hbm, ddr
-        self._timing = hbm_timing, ddr_timing
+        self._inputs = inputs
         self._observers = []
         self._events = _VIOLATED
         self._libraries = {}
@@ -235,8 +236,8 @@ class CompiledEngine:
         try:
             instance.serve(0, "hbm", self.system.hbm_hub, self.hbm)
             instance.serve(1, "ddr", self.system.ddr_hub, [self.ddr])
-            for name, timing in zip(("hbm_timing", "ddr_timing"), self._timing, strict=True):
-                instance.set(name, _bits(TimingLayout, timing.to_const()))
+            for name, value in self._inputs.items():
+                instance.set(name, _bits(self.system.signature.members[name].shape, value))
             self._set_faults(faults or {})
             if waves is not None:
                 last = (1 << 64) - 1 if waves.last is None else waves.last
@@ -319,4 +320,4 @@ def _mark_used(value):
 
 def _bits(layout, value):
     """A value of a layout as an integer."""
-    return layout.as_shape().const(value).as_bits()
+    return data.Layout.cast(layout).const(value).as_bits()

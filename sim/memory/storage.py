@@ -1,8 +1,5 @@
 """The bytes behind memory ports: numpy arrays, served by one coroutine a clock domain."""
 
-import mmap
-import sys
-
 import numpy as np
 from amaranth import *
 from amaranth.lib import wiring
@@ -68,21 +65,6 @@ class StorageSignature(wiring.Signature):
         return f"StorageSignature({self._address_width}, {self._data_width})"
 
 
-#: Of Linux: pages take memory only once they are written, whatever the machine has.
-_MAP_NORESERVE = 0x4000
-
-
-def _zeros(size):
-    """Zeros; also more than the machine has memory, since a run writes only a part of a card's."""
-    try:
-        return np.zeros(size, dtype=np.uint8)
-    except MemoryError:
-        if sys.platform != "linux":
-            raise
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
-    return np.frombuffer(mmap.mmap(-1, size, flags=flags), dtype=np.uint8)
-
-
 class Storage:
     """The bytes of one memory, read and written by the beat.
 
@@ -116,7 +98,7 @@ class Storage:
         if image is not None and image.size == size_bytes and image.flags.writeable:
             self.array = image
         else:
-            self.array = _zeros(size_bytes)
+            self.array = np.zeros(size_bytes, np.uint8)
             if image is not None:
                 self.array[:image.size] = image
         self._view = memoryview(self.array)

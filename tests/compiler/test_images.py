@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dfx_rtl.compiler import compile
+from dfx_rtl.compiler.fold import fold_bias, fold_weights
 from dfx_rtl.compiler.tiles import untile
 from dfx_rtl.config import CONFIGS
 
@@ -56,6 +57,46 @@ def test_weights(checkpoint, name, sizes):
     assert np.array_equal(product_of(compiled, "lm_head"), source.tensor16("wte").T)
     for first, count in compiled.caches:
         assert not tiles_of(compiled, first, count).any()
+
+
+def test_folded(checkpoint):
+    """What stands behind a LayerNorm is folded; the rest is as it was, and gamma and beta are
+    gone from DDR, but for the last LayerNorm's."""
+    source = checkpoint(**SIZES, dtype="float32")
+    compiled, explicit = (compile(source, CONFIGS["nano"], layernorm=layernorm)
+                          for layernorm in ("folded", "explicit"))
+    size, model = compiled.shape.head_columns, source.config
+    assert compiled.layout.vector_stride == explicit.layout.vector_stride - 4 * 5 * 16
+    for layer in range(model.layers):
+        prefix = f"h.{layer}."
+        attention = prefix + "ln_1", prefix + "attn.c_attn"
+        feed_forward = prefix + "ln_2", prefix + "mlp.c_fc"
+        query, key, value = (padded(part, model.heads, size) for part in
+                             np.split(fold_weights(source, *attention), 3, axis=1))
+        assert np.array_equal(product_of(compiled, "attn.key", layer), key)
+        assert np.array_equal(product_of(compiled, "attn.value", layer), value)
+        assert np.array_equal(product_of(compiled, "attn.query.2-3", layer),
+                              query[:, 2 * size:4 * size])
+        assert np.array_equal(product_of(compiled, "mlp.fc", layer),
+                              fold_weights(source, *feed_forward))
+        for name in ("attn.projection", "mlp.projection"):
+            assert np.array_equal(product_of(compiled, name, layer),
+                                  product_of(explicit, name, layer))
+        query, key, value = (padded(part, model.heads, size) for part in
+                             np.split(fold_bias(source, *attention), 3))
+        expected = {"attn.key.bias": key, "attn.value.bias": value, "attn.query.bias": query,
+                    "attn.projection.bias": source.tensor16(f"{prefix}attn.c_proj.bias"),
+                    "mlp.fc.bias": fold_bias(source, *feed_forward),
+                    "mlp.projection.bias": source.tensor16(f"{prefix}mlp.c_proj.bias")}
+        assert [name for name, _ in compiled.shape.layer_vectors] == list(expected)
+        address = compiled.layout[f"vectors.{layer}"].start
+        for name, chunks in compiled.shape.layer_vectors:
+            found = compiled.ddr[address:address + 2 * len(expected[name])].view("<f2")
+            assert np.array_equal(found, expected[name]), name
+            address += chunks * compiled.config.chunk_bytes
+    for name in ("ln_f.weight", "ln_f.bias"):
+        start = compiled.layout[name].start
+        assert np.array_equal(compiled.ddr[start:start + 80].view("<f2"), source.tensor16(name))
 
 
 @pytest.mark.parametrize("name", ["nano", "tall"])

@@ -54,6 +54,23 @@ def test_listing(checkpoint):
     assert listing(compiled) == EXPECTED
 
 
+def test_listing_of_a_folded_layernorm(checkpoint):
+    text = listing(compile(checkpoint(), NANO, layernorm="folded")).splitlines()
+    assert [line[6:] for line in text if "rstd" in line] == [
+        "rstd         rstd.0 = residual.0  ; length 16",
+        "conv1d       key = residual.0 x layer.attn.key * rstd.0 + attn.key.bias  ; 16 x 16, "
+        "block 8, 16 tiles",
+        "conv1d       value = residual.0 x layer.attn.value * rstd.0 + attn.value.bias  ; 16 x 16, "
+        "block 8, 16 tiles",
+        "conv1d       query = residual.0 x layer.attn.query.0-1 * rstd.0 + attn.query.bias  ; "
+        "16 x 16, block 8, 16 tiles",
+        "rstd         rstd.1 = residual.1  ; length 16",
+        "conv1d       hidden = residual.1 x layer.mlp.fc * rstd.1 + mlp.fc.bias  ; 16 x 64, "
+        "block 32, 64 tiles, gelu",
+    ]
+    assert sum("layernorm" in line for line in text) == 1  # that of the LM head
+
+
 def test_listing_of_a_copy(checkpoint):
     text = listing(compile_copy(compile(checkpoint(), NANO))).splitlines()
     assert text[0] == "   0  copy         tile[0] = staged.0  ; 192 tiles"
@@ -92,3 +109,9 @@ def test_command_fails_with_one_line(tmp_path, capsys):
     path = write_random_checkpoint(tmp_path / "model")
     assert main([str(path), "--config", "huge"]) == 1
     assert capsys.readouterr().err.startswith("error: configuration 'huge' is unknown")
+
+
+def test_command_folds(tmp_path, capsys):
+    path = write_random_checkpoint(tmp_path / "model")
+    assert main([str(path), "--layernorm", "folded"]) == 0
+    assert "rstd.1 = residual.1" in capsys.readouterr().out

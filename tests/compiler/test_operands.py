@@ -49,6 +49,7 @@ def test_matrix():
     (Opcode.RECIP, {}, {"s2"}, {"s1"}),
     (Opcode.RECIP_SQRT, {}, {"s2"}, {"s1"}),
     (Opcode.LAYERNORM, {}, {"c1", "c2", "c5", "c6", "c8", "c9"}, {"c10", "c11"}),
+    (Opcode.RSTD, {}, {"c1", "c2"}, {"s1"}),
     (Opcode.SOFTMAX, {}, {"c1", "c2", "s2"}, {"c10", "c11", "s1"}),
 ])
 def test_vector(opcode, extra, reads, writes):

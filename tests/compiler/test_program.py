@@ -18,8 +18,8 @@ SIZES = {"124M": (768, 12, 12), "345M": (1024, 24, 16), "774M": (1280, 36, 20),
          "1.5B": (1600, 48, 25)}
 
 
-def program(config, model, *, logits=False):
-    shape = Shape(config, model, model.positions)
+def program(config, model, *, logits=False, layernorm="explicit"):
+    shape = Shape(config, model, model.positions, layernorm)
     layout = plan_layout(shape, logits=logits)
     registers, lag = plan_registers(shape)
     instructions = assemble(shape, layout, registers, lag, logits=logits)
@@ -28,11 +28,12 @@ def program(config, model, *, logits=False):
     return instructions, layout, registers
 
 
+@pytest.mark.parametrize("layernorm", ["explicit", "folded"])
 @pytest.mark.parametrize("size", list(SIZES))
-def test_published_models_fit_a_u280(size):
+def test_published_models_fit_a_u280(size, layernorm):
     emb, layers, heads = SIZES[size]
     model = Gpt2Config(emb=emb, layers=layers, heads=heads, vocabulary=50257, positions=1024)
-    instructions, _, _ = program(CONFIGS["u280"], model, logits=True)
+    instructions, _, _ = program(CONFIGS["u280"], model, logits=True, layernorm=layernorm)
     assert len(instructions) < 128
 
 
@@ -52,9 +53,10 @@ def test_order_of_attention():
     ]
 
 
-def test_every_vector_is_loaded_before_the_stage_that_reads_it():
+@pytest.mark.parametrize("layernorm", ["explicit", "folded"])
+def test_every_vector_is_loaded_before_the_stage_that_reads_it(layernorm):
     """Between a load and its reader stands a product with weights, which hides the load."""
-    instructions, _, registers = program(CONFIGS["nano"], SMALL)
+    instructions, _, registers = program(CONFIGS["nano"], SMALL, layernorm=layernorm)
     start = next(n for n, entry in enumerate(instructions) if entry.opcode == Opcode.LAYER) + 1
     end = next(n for n, entry in enumerate(instructions) if entry.opcode == Opcode.NEXT_LAYER)
     body = instructions[start:end]
@@ -71,9 +73,41 @@ def test_every_vector_is_loaded_before_the_stage_that_reads_it():
                 seen.add(registers.find_chunk(chunk).name)
         if entry.opcode == Opcode.CONV1D:
             loaded = dict.fromkeys(loaded, True)
-    assert seen == {"ln_1.weight", "ln_1.bias", "ln_2.weight", "ln_2.bias", "attn.key.bias",
-                    "attn.value.bias", "attn.query.bias", "attn.projection.bias", "mlp.fc.bias",
-                    "mlp.projection.bias"}
+    norms = {"ln_1.weight", "ln_1.bias", "ln_2.weight", "ln_2.bias"}
+    assert seen - norms == {"attn.key.bias", "attn.value.bias", "attn.query.bias",
+                            "attn.projection.bias", "mlp.fc.bias", "mlp.projection.bias"}
+    assert seen & norms == (norms if layernorm == "explicit" else set())
+
+
+def test_folded_differs_only_around_the_layernorms():
+    """RSTD stands where LAYERNORM stood; the products read the residual and its rstd."""
+    explicit, _, before = program(CONFIGS["nano"], SMALL)
+    folded, _, after = program(CONFIGS["nano"], SMALL, layernorm="folded")
+    loads = [entry for entry in explicit if entry.opcode == Opcode.LOAD
+             and before.find_chunk(entry.chunk).name == "ln_1.weight"]
+    explicit = [entry for entry in explicit if entry not in loads]
+    assert len(loads) == 2 and len(folded) == len(explicit)
+    number, scaled = None, []
+    for old, new in zip(explicit, folded, strict=True):
+        if new.opcode == Opcode.RSTD:
+            assert old.opcode == Opcode.LAYERNORM
+            number = after.find_scalar(new.scalar_destination).name.removeprefix("rstd.")
+            assert after.find_chunk(new.source1).name == f"residual.{number}"
+            assert new.length == old.length == 40
+            assert (new.immediate1, new.immediate2) == (old.immediate1, old.immediate2)
+            continue
+        assert old.opcode == new.opcode
+        if old.opcode == Opcode.CONV1D:
+            source = before.find_chunk(old.source).name
+            assert new.scale_enable == source.startswith("normal.")
+            if new.scale_enable:
+                assert source == f"normal.{number}"
+                assert after.find_chunk(new.source).name == f"residual.{number}"
+                assert after.find_scalar(new.scale).name == f"rstd.{number}"
+                scaled.append(number)
+    assert scaled == ["0"] * 5 + ["1"]  # K, V, three pairs of Q; the feed-forward layer
+    assert explicit[-3].opcode == folded[-3].opcode == Opcode.LAYERNORM
+    assert "normal.1" in before.vectors and "normal.1" not in after.vectors
 
 
 def test_logits_are_written_only_if_asked_for():

@@ -13,10 +13,10 @@ from dfx_rtl.gpt2 import Gpt2Config
 NANO = CONFIGS["nano"]
 
 
-def shape(config=NANO, **sizes):
+def shape(config=NANO, layernorm="explicit", **sizes):
     model = Gpt2Config(**{"emb": 64, "layers": 1, "heads": 16, "vocabulary": 65,
                           "positions": 64} | sizes)
-    return Shape(config, model, model.positions)
+    return Shape(config, model, model.positions, layernorm)
 
 
 def test_names_and_numbers():
@@ -40,6 +40,15 @@ def test_more_heads_are_in_flight_where_there_is_room():
                                           positions=8 * (511 - fixed) // 4))
     assert lag == 1
     assert "softmax.1" in registers.vectors and "softmax.2" not in registers.vectors
+
+
+def test_folded_layernorms_need_two_scalars_and_fewer_chunks():
+    explicit, _ = plan_registers(shape())
+    folded, _ = plan_registers(shape(layernorm="folded"))
+    assert set(explicit.vectors) - set(folded.vectors) == {
+        "normal.1", "ln_1.weight", "ln_1.bias", "ln_2.weight", "ln_2.bias"}
+    assert folded.chunks_used == explicit.chunks_used - 5 * 8
+    assert set(folded.scalars) - set(explicit.scalars) == {"rstd.0", "rstd.1"}
 
 
 def test_few_heads_need_few_rows():

@@ -73,6 +73,20 @@ def test_errors(sizes, positions, message):
     assert str(error.value) == message
 
 
+def test_unknown_layernorm():
+    with pytest.raises(CompileError) as error:
+        Shape(NANO, model(heads=2), 9, "fused")
+    assert str(error.value) == "layernorm must be 'explicit' or 'folded', not 'fused'"
+
+
+def test_folded_layers_have_no_layernorm_vectors():
+    explicit, folded = (Shape(NANO, model(heads=2), 9, name) for name in ("explicit", "folded"))
+    assert not explicit.folded and folded.folded
+    assert [entry for entry in explicit.layer_vectors if not entry[0].startswith("ln_")] \
+        == folded.layer_vectors
+    assert len(explicit.layer_vectors) == len(folded.layer_vectors) + 4
+
+
 def test_padded_heads_must_fit():
     with pytest.raises(CompileError) as error:
         Shape(dataclasses.replace(U280), model(emb=1100, heads=1100, inner=8), 9)

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dfx_rtl.control.activity import Activity
+from dfx_rtl.control.activity import Account
 from dfx_rtl.control.causes import Cause
 from dfx_rtl.control.registers import COUNTERS, REGISTERS
 
@@ -18,9 +18,9 @@ def test_every_cause_fits_and_is_documented():
     assert all(cause.name in field.doc for cause in Cause)
 
 
-def test_every_activity_has_a_counter():
+def test_every_account_has_a_counter():
     assert COUNTERS[0] == "CYCLES"
-    assert set(COUNTERS[1:]) == {f"MPU_{activity.name}" for activity in Activity}
+    assert set(COUNTERS[1:]) == {f"MPU_{account.name}" for account in Account}
     for name in COUNTERS:
         assert f"{name}_LOW" in REGISTERS and f"{name}_HIGH" in REGISTERS
 

@@ -12,7 +12,7 @@ def test_free_and_valid_follow_the_model(simulate):
     dut = Scoreboard(CHUNKS, SCALARS)
     rng = random.Random(2)
     entries = CHUNKS + SCALARS
-    stale, valid = set(), set()
+    stale, valid, writers = set(), set(), {}
     queues = {unit: [] for unit in Unit}   # each instruction in flight: the registers it reads
     marks = {unit: set() for unit in Unit}  # of the instruction that is being dispatched
 
@@ -38,6 +38,7 @@ def test_free_and_valid_follow_the_model(simulate):
             write = rng.choice(sorted(stale)) if action == "write" and stale else None
             ctx.set(dut.claim_stb, claim is not None)
             ctx.set(dut.claim, claim or 0)
+            ctx.set(dut.claim_unit, unit)
             ctx.set(dut.mark_stb, mark is not None)
             ctx.set(dut.mark, mark or 0)
             ctx.set(dut.mark_unit, unit)
@@ -54,6 +55,7 @@ def test_free_and_valid_follow_the_model(simulate):
             if claim is not None:
                 stale.add(claim)
                 valid.discard(claim)
+                writers[claim] = unit
             if mark is not None:
                 marks[unit].add(mark)
             if issue:
@@ -73,6 +75,9 @@ def test_free_and_valid_follow_the_model(simulate):
             assert ctx.get(dut.valid) == sum(1 << entry for entry in valid)
             assert ctx.get(dut.in_flight) == sum(bool(queues[unit]) << unit for unit in Unit)
             frees += expected
+            awaited = rng.randrange(CHUNKS)
+            ctx.set(dut.awaited, awaited)
+            assert ctx.get(dut.writer) == writers.get(awaited, 0)
         assert 300 < frees < 2700
 
     simulate(dut, bench)

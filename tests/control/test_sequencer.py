@@ -19,10 +19,10 @@ def program():
     return [OTHER, OTHER, token, OTHER, layer, OTHER, OTHER, next_layer, OTHER, lm_head, OTHER, end]
 
 
-def expected(layers, stride, inputs, outputs):
+def expected(layers, stride, inputs, outputs, first=0):
     """(instruction, layer, position, layer base) of every instruction that is passed on."""
-    trace = [(0, 0, 0, 0), (1, 0, 0, 0)]
-    for position in range(inputs + max(outputs, 1) - 1):
+    trace = [(0, 0, first, 0), (1, 0, first, 0)]
+    for position in range(first, inputs + max(outputs, 1) - 1):
         trace.append((3, 0, position, 0))
         for layer in range(layers):
             trace += [(5, layer, position, layer * stride), (6, layer, position, layer * stride)]
@@ -32,7 +32,7 @@ def expected(layers, stride, inputs, outputs):
     return trace
 
 
-def drive(dut, trace, *, stall, layers, stride, inputs, outputs, words, stop_after=None):
+def drive(dut, trace, *, stall, layers, stride, inputs, outputs, words, stop_after=None, first=0):
     top = Module()
     top.submodules.dut = dut
     top.submodules.memory = memory = Memory(
@@ -44,7 +44,7 @@ def drive(dut, trace, *, stall, layers, stride, inputs, outputs, words, stop_aft
         rng = random.Random(stall)
         ctx.set(dut.run, {
             "program_length": len(words), "layers": layers, "layer_stride": stride,
-            "input_count": inputs, "output_count": outputs,
+            "input_count": inputs, "output_count": outputs, "first_position": first,
             "last_position": inputs + max(outputs, 1) - 2})
         ctx.set(dut.start, 1)
         await ctx.tick()
@@ -68,13 +68,14 @@ def drive(dut, trace, *, stall, layers, stride, inputs, outputs, words, stop_aft
 
 
 @pytest.mark.parametrize("stall", [0, 60])
-@pytest.mark.parametrize("layers,inputs,outputs", [(3, 3, 2), (1, 1, 1), (2, 4, 0)])
-def test_loops(simulate, stall, layers, inputs, outputs):
+@pytest.mark.parametrize("layers,inputs,outputs,first", [(3, 3, 2, 0), (1, 1, 1, 0), (2, 4, 0, 0),
+                                                         (2, 5, 2, 3), (1, 7, 1, 6)])
+def test_loops(simulate, stall, layers, inputs, outputs, first):
     dut, trace, words = Sequencer(16), [], program()
     top, bench = drive(dut, trace, stall=stall, layers=layers, stride=1000, inputs=inputs,
-                       outputs=outputs, words=words)
+                       outputs=outputs, words=words, first=first)
     simulate(top, bench)
-    assert trace == expected(layers, 1000, inputs, outputs)
+    assert trace == expected(layers, 1000, inputs, outputs, first)
 
 
 def test_an_instruction_every_other_cycle(simulate):

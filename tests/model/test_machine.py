@@ -11,6 +11,7 @@ import pytest
 from dfx_rtl.arith.formats import bits32
 from dfx_rtl.arith.golden import exact_to_fp32, exp16, gelu16, recip32, recip_sqrt32
 from dfx_rtl.compiler import compile
+from dfx_rtl.compiler.fold import fold_bias, fold_weights
 from dfx_rtl.config import CONFIGS
 from dfx_rtl.gpt2 import Checkpoint, Reference
 from dfx_rtl.isa import Opcode
@@ -94,17 +95,45 @@ class PlainGpt2:
         return exact_dot(self.norm(x, "ln_f"), self.tensor("wte").T)
 
 
+class FoldedGpt2(PlainGpt2):
+    """The same with the LayerNorms of the layers in the weights behind them."""
+
+    def __init__(self, checkpoint):
+        super().__init__(checkpoint)
+        self.checkpoint = checkpoint
+
+    def norm(self, x, name):
+        if name == "ln_f":
+            return super().norm(x, name)
+        n, exact = len(x), [Fraction(float(value)) for value in x]
+        s1, s2 = sum(exact), sum(value * value for value in exact)
+        variance = exact_to_fp32(int((n * s2 - s1 * s1) * 2**48)) * WIDE(1 / n**2)
+        self.rstd = recip_sqrt32(variance + WIDE(self.model.layer_norm_epsilon))
+        self.folded = name
+        return x
+
+    def linear(self, x, name, residual=None):
+        if name.endswith("c_proj"):
+            return super().linear(x, name, residual)
+        v = exact_dot(x, fold_weights(self.checkpoint, self.folded, name)) * self.rstd
+        bias = fold_bias(self.checkpoint, self.folded, name).astype(WIDE)
+        return (v + bias).astype(NARROW)
+
+
+@pytest.mark.parametrize("layernorm, plain_class", [("explicit", PlainGpt2),
+                                                    ("folded", FoldedGpt2)])
 @pytest.mark.parametrize("sizes", [
     {"emb": 12, "heads": 3, "layers": 2, "vocabulary": 13, "inner": 20},
     {"emb": 20, "heads": 2, "layers": 1, "vocabulary": 9, "outlier": 900.0},
 ])
-def test_equals_the_plain_one_bit_for_bit(checkpoint, sizes):
+def test_equals_the_plain_one_bit_for_bit(checkpoint, sizes, layernorm, plain_class):
     source = checkpoint(positions=24, **sizes)
     ids = np.random.default_rng(0).integers(0, sizes["vocabulary"], 18).tolist()
-    plain = PlainGpt2(source)
+    plain = plain_class(source)
     expected = np.stack([plain.step(token) for token in ids])
     for name in SIMULATED:
-        found = Machine(compile(source, CONFIGS[name], logits=True)).score(ids)
+        compiled = compile(source, CONFIGS[name], logits=True, layernorm=layernorm)
+        found = Machine(compiled).score(ids)
         assert np.array_equal(bits32(found), bits32(expected)), name
 
 
@@ -249,6 +278,21 @@ def test_run_errors(checkpoint, prompt, count, message):
     with pytest.raises(RunError) as error:
         machine.run(prompt, count)
     assert str(error.value) == message
+
+
+def test_a_text_goes_on(checkpoint):
+    compiled, prompt = compile(checkpoint(), NANO), [1, 5, 2, 7]
+    tokens = Machine(compiled).run(prompt, 3)
+    machine = Machine(compiled)
+    assert machine.run(prompt, 2) == tokens[:2]
+    assert machine.run([*prompt, *tokens[:2]], 1, first_position=5) == tokens[2:]
+
+
+@pytest.mark.parametrize("first", [-1, 2])
+def test_first_position_is_one_of_the_prompt(checkpoint, first):
+    with pytest.raises(RunError) as error:
+        Machine(compile(checkpoint(), NANO)).run([1, 2], 1, first_position=first)
+    assert str(error.value) == f"first_position must be in 0..1, not {first}"
 
 
 def test_score_needs_logits(checkpoint):

@@ -90,7 +90,10 @@ def test_flags(bench):
     assert (flags.overflow, flags.invalid) == (False, True)
     bench(Opcode.ADD, [np.inf], [1])
     assert (flags.overflow, flags.invalid) == (False, False)
-    bench(Opcode.RECIP, scalars=(0,))
+    for opcode, operand in ((Opcode.RECIP, 0), (Opcode.RECIP, 1e-40), (Opcode.RECIP_SQRT, 0)):
+        bench(opcode, scalars=(operand,))
+        assert (flags.overflow, flags.invalid) == (True, False)
+    bench(Opcode.RECIP, scalars=(np.inf,))
     assert (flags.overflow, flags.invalid) == (False, False)
     bench(Opcode.RECIP_SQRT, scalars=(-1,))
     assert (flags.overflow, flags.invalid) == (False, True)
@@ -144,6 +147,35 @@ def test_layer_norm_with_outliers():
     error = state.read(90, 1600) - truth
     assert np.sqrt((error**2).mean()) < 5e-4 * np.sqrt((truth**2).mean())
     assert not state.flags.overflow and not state.flags.invalid
+
+
+def run_rstd(bench, x, epsilon=1e-5):
+    immediates = {f"immediate{k}": bits32(np.float32(value))
+                  for k, value in enumerate((np.nan, 1 / len(x)**2, epsilon))}
+    return bench(Opcode.RSTD, x, **immediates)[1]
+
+
+@pytest.mark.parametrize("scale, offset", [(1, 0), (10, 3000), (1e-6, 0), (0, 5), (15000, -9)])
+def test_rstd(bench, scale, offset):
+    """The factor of LAYERNORM: with it in the place of its own, the same y."""
+    random = np.random.default_rng(3)
+    x = (scale * random.normal(size=60) + offset).astype(np.float16)
+    rstd = run_rstd(bench, x)
+    mean = golden.exact_to_fp32(sum(int(Fraction(float(value)) * 2**24) for value in x),
+                                -24) * np.float32(1 / 60)
+    y = ((x.astype(np.float32) - mean) * rstd).astype(np.float16)
+    assert np.array_equal(bits16(run_layer_norm(bench, x, np.ones(60), np.zeros(60))),
+                          bits16(y + np.float16(0)))
+    truth = 1 / np.sqrt(x.astype(np.float64).var() + 1e-5)
+    assert rstd == pytest.approx(truth, rel=3e-7) and rstd.dtype == np.float32
+
+
+def test_rstd_without_a_deviation(bench):
+    assert run_rstd(bench, np.full(9, 7.5), epsilon=0) == np.inf
+    assert (bench.state.flags.overflow, bench.state.flags.invalid) == (True, False)
+    for special in (np.inf, -np.inf, np.nan):
+        assert np.isnan(run_rstd(bench, np.array([1, special, 2])))
+        assert bench.state.flags.invalid
 
 
 @pytest.mark.parametrize("special", [np.inf, -np.inf, np.nan])

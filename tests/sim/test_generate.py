@@ -82,6 +82,8 @@ def refuse(capsys, arguments, message):
      "JSON file /nowhere/result.json cannot be written: no such directory"),
     (["--prompt", "PROMPT", "--tokens", 1, "--stalls", 256],
      r"--stalls must be in 0\.\.255, not 256"),
+    (["--prompt", "PROMPT", "--tokens", 1, "--from-position", 2],
+     r"--from-position must be in 0\.\.1 for a prompt of 2 tokens, not 2"),
     (["--prompt", "\u00e9", "--tokens", 1], "character '\u00e9' at index 0 .*"),
 ])
 def test_bad_input(checkpoint, capsys, monkeypatch, tmp_path, options, message):

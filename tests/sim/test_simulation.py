@@ -30,6 +30,30 @@ def test_every_write_equals_the_machine(tiny, stalls, seed):
     assert not result.invalid and not result.overflow
 
 
+@pytest.mark.parametrize("stalls", [0, 60])
+def test_a_text_goes_on_where_an_earlier_run_ended(tiny, stalls):
+    compiled, prompt = tiny(), [1, 5, 2, 7]
+    tokens = Machine(compiled).run(prompt, 3)
+    simulation = Simulation(compiled, stalls=stalls)
+    assert simulation.generate(prompt, 2).tokens == tokens[:2]
+    # The last token of a run has been chosen, but not processed.
+    whole = simulation.generate([*prompt, *tokens[:2]], 1, first_position=5)
+    assert whole.tokens == tokens[2:]
+    assert simulation.generate(prompt, 3, first_position=2).tokens == tokens
+
+
+def test_the_machine_fills_the_caches(tiny):
+    compiled, prompt = tiny(), [1, 5, 2, 7]
+    simulation = Simulation(compiled)
+    check = Check(compiled, prompt, 2, first_position=3)
+    simulation.load_caches(check.machine)
+    simulation.engine.observe(check.observe)
+    result = simulation.generate(prompt, 2, first_position=3)
+    check.finish(result)
+    assert result.tokens == Machine(compiled).run(prompt, 2)
+    assert check.count > 50
+
+
 def test_every_cycle_of_the_mpu_has_a_cause(tiny):
     _, result = run(tiny(), [4], 2)
     counters = dict(result.counters)

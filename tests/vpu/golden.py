@@ -145,6 +145,9 @@ class Golden:
             self._put(effect, instruction, exponentials)
             total = see(exact_sum(exponentials), exponentials)
             self._put_scalar(effect, instruction, see(np.float32(1) / total, total))
+        elif opcode == Opcode.RSTD:
+            x = self.vector(instruction.source1, length)
+            self._put_scalar(effect, instruction, self._rstd(x, immediates, see))
         elif opcode == Opcode.LAYERNORM:
             self._put(effect, instruction, self._layernorm(instruction, length, immediates, see))
         else:
@@ -175,23 +178,27 @@ class Golden:
     def _layernorm(self, instruction, length, immediates, see):
         x, gamma, beta = (self.vector(chunk, length) for chunk in (
             instruction.source1, instruction.source2, instruction.source3))
-        reciprocal, reciprocal_square, epsilon = immediates
+        reciprocal = immediates[0]
         total = see(exact_sum(x), x)
-        if np.isfinite(x).all():
-            terms = integers(x)
-            difference = rounded(length * sum(term * term for term in terms) - sum(terms) ** 2,
-                                 -48)
-        else:
-            difference = see(np.float32(np.nan))
         mean = see(total * reciprocal, total, reciprocal)
-        variance = see(difference * reciprocal_square, difference, reciprocal_square)
-        stable = see(variance + epsilon, variance, epsilon)
-        rstd = see(self._recip_sqrt(stable), stable)
+        rstd = self._rstd(x, immediates, see)
         x, gamma, beta = (operand.astype(np.float32) for operand in (x, gamma, beta))
         centred = see(x - mean, x, mean)
         scaled = see(centred * rstd, centred, rstd)
         weighted = see(scaled * gamma, scaled, gamma)
         return self._narrow(see(weighted + beta, weighted, beta), see)
+
+    def _rstd(self, x, immediates, see):
+        _, reciprocal_square, epsilon = immediates
+        if np.isfinite(x).all():
+            terms = integers(x)
+            difference = rounded(len(x) * sum(term * term for term in terms) - sum(terms) ** 2,
+                                 -48)
+        else:
+            difference = see(np.float32(np.nan))
+        variance = see(difference * reciprocal_square, difference, reciprocal_square)
+        stable = see(variance + epsilon, variance, epsilon)
+        return see(self._recip_sqrt(stable), stable)
 
     @staticmethod
     def _recip_sqrt(value):

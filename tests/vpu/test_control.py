@@ -7,6 +7,7 @@ PROGRAM = [
     (Instruction(Opcode.SOFTMAX, length=3), 1, 1),
     (Instruction(Opcode.LAYERNORM, length=3), 1, 0),
     (Instruction(Opcode.RECIP), 0, 1),
+    (Instruction(Opcode.RSTD, length=3), 0, 1),
 ]
 
 

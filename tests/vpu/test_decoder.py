@@ -7,7 +7,7 @@ from dfx_rtl.vpu.decoder import VectorDecoder
 from dfx_rtl.vpu.jobs import OPERANDS, PARTS, ScalarOperation, VectorOperation
 from tests.vpu.bench import Clocked
 
-VECTOR_OPCODES = [opcode for opcode in Opcode if Opcode.ADD <= opcode <= Opcode.SOFTMAX]
+VECTOR_OPCODES = [opcode for opcode in Opcode if Opcode.ADD <= opcode <= Opcode.RSTD]
 ELEMENTWISE = (Opcode.ADD, Opcode.SUB, Opcode.MUL)
 SCALAR = (Opcode.SCALAR_ADD, Opcode.SCALAR_SUB, Opcode.SCALAR_MUL)
 
@@ -52,8 +52,8 @@ def test_request_and_job(simulate, opcode):
             assert job.scalar_operand == (
                 (opcode in ELEMENTWISE and (scalar or immediate)) or opcode == Opcode.SOFTMAX)
             parts = PARTS[opcode]
-            for name in ("function", "normalise", "exponential", "accumulate",
-                         "accumulate_result", "vector_write", "scalar_write"):
+            for name in ("function", "normalise", "deviation", "exponential",
+                         "accumulate", "accumulate_result", "vector_write", "scalar_write"):
                 assert getattr(job, name) == parts.get(name, 0)
             assert job.operation == parts.get("operation", VectorOperation.MOVE)
             assert job.scalar_operation == parts.get("scalar_operation", ScalarOperation.MOVE)

@@ -51,6 +51,7 @@ def test_coefficients(simulate, kind):
 
     async def testbench(ctx):
         ctx.set(dut.length, length)
+        ctx.set(dut.normalise, 1)
         for port, value in ((dut.mean_factor, factor), (dut.variance_factor, square_factor),
                             (dut.epsilon, epsilon)):
             ctx.set(port.as_value(), single_bits(value))
@@ -96,3 +97,43 @@ def test_coefficients(simulate, kind):
     simulate(bench, testbench)
     assert latency == [COEFFICIENTS] * 2
     assert COEFFICIENTS == 39
+
+
+def test_rstd_alone(simulate):
+    """Without a vector to normalise; twice, and a LayerNorm behind."""
+    rng = np.random.default_rng(2)
+    length = 50
+    bench = Bench()
+    dut = bench.dut
+    square_factor, epsilon = np.float32(1 / length**2), np.float32(1e-5)
+
+    async def testbench(ctx):
+        ctx.set(dut.length, length)
+        ctx.set(dut.mean_factor.as_value(), 0x7FC00000)  # is not looked at
+        ctx.set(dut.variance_factor.as_value(), single_bits(square_factor))
+        ctx.set(dut.epsilon.as_value(), single_bits(epsilon))
+        for normalise in (0, 0, 1):
+            terms = integers(rng.normal(3, 10, length).astype(np.float16))
+            total, squares = sum(terms), sum(term * term for term in terms)
+            ctx.set(dut.normalise, normalise)
+            ctx.set(dut.total.value, total << 24)
+            ctx.set(dut.squares.value, squares)
+            ctx.set(dut.exact_done, 1)
+            await ctx.tick()
+            ctx.set(dut.exact_done, 0)
+            ctx.set(dut.sum_done, normalise)
+            cycles = 1
+            while not ctx.get(dut.rstd_next & bench.unit.results.valid):
+                assert not ctx.get(dut.coefficients_ready)
+                await ctx.tick()
+                ctx.set(dut.sum_done, 0)
+                cycles += 1
+            variance = rounded(length * squares - total**2, -48) * square_factor
+            rstd = np.float32(1 / np.sqrt(np.float64(variance + epsilon)))
+            assert ctx.get(bench.unit.results.payload.as_value()) == single_bits(rstd)
+            assert cycles == COEFFICIENTS - 1
+            await ctx.tick()
+            assert ctx.get(dut.coefficients_ready) == normalise
+            assert not ctx.get(dut.rstd_next)
+
+    simulate(bench, testbench)

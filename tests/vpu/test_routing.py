@@ -7,7 +7,8 @@ from dfx_rtl.vpu.jobs import PARTS
 from dfx_rtl.vpu.routing import BeatRouter
 from tests.vpu.bench import Clocked, beat_payload
 
-VECTOR = [Opcode.ADD, Opcode.EXP, Opcode.ACCUM, Opcode.LAYERNORM, Opcode.SOFTMAX]
+VECTOR = [Opcode.ADD, Opcode.EXP, Opcode.ACCUM, Opcode.LAYERNORM, Opcode.SOFTMAX, Opcode.RSTD]
+SUMS = (Opcode.ACCUM, Opcode.RSTD)
 
 
 @pytest.mark.parametrize("opcode", VECTOR, ids=lambda opcode: opcode.name)
@@ -27,13 +28,13 @@ def test_beats(simulate, opcode):
             ctx.set(dut.room, room)
             ctx.set(dut.coefficients_ready, coefficients)
             await ctx.delay(1e-9)
-            if statistics or opcode == Opcode.ACCUM:
+            if statistics or opcode in SUMS:
                 ready = True
             else:
                 ready = (room or not first) and (coefficients or not normalise)
             fire = ready and valid
             assert ctx.get(dut.beats.ready) == ready
-            makes = opcode != Opcode.ACCUM and not statistics
+            makes = opcode not in SUMS and not statistics
             assert ctx.get(dut.reserve) == (fire and makes and first)
             assert ctx.get(dut.function_stb) == (fire and makes and not normalise)
             assert ctx.get(dut.normalise_stb) == (fire and makes and normalise)

@@ -89,6 +89,8 @@ def test_layernorm_has_the_scalar_unit(simulate):
         assert ctx.get(dut.layernorm_results.valid) and ctx.get(dut.results.ready)
         assert ctx.get(dut.layernorm_results.payload.as_value()) == TWO
         assert not ctx.get(dut.scalar_write.valid)
+        ctx.set(dut.rstd_next, 1)  # RSTD would write it; LAYERNORM does not
+        assert not ctx.get(dut.scalar_write.valid) and ctx.get(dut.layernorm_results.valid)
         # A sum of LayerNorm's must not pass for the next instruction's.
         ctx.set(dut.job, PARTS[Opcode.ACCUM])
         ctx.set(dut.sum_done, 0)
@@ -96,5 +98,41 @@ def test_layernorm_has_the_scalar_unit(simulate):
         ctx.set(dut.results.valid, 0)
         assert not ctx.get(dut.requests.valid)
         await ctx.tick()
+
+    simulate(dut, testbench)
+
+
+def test_rstd_writes_the_last_result_of_layernorm(simulate):
+    dut = ScalarStep()
+
+    async def testbench(ctx):
+        ctx.set(dut.job, PARTS[Opcode.RSTD])
+        ctx.set(dut.job.scalar_destination, 9)
+        ctx.set(dut.pending, 1)
+        ctx.set(dut.scalars_valid, 1)
+        ctx.set(dut.sum_done, 1)  # the sum is LayerNorm's
+        ctx.set(dut.sum.as_value(), ONE)
+        ctx.set(dut.requests.ready, 1)
+        await ctx.tick().repeat(2)
+        assert not ctx.get(dut.requests.valid)
+        ctx.set(dut.layernorm_requests.valid, 1)
+        assert ctx.get(dut.requests.valid) and ctx.get(dut.layernorm_requests.ready)
+        await ctx.tick()
+        ctx.set(dut.layernorm_requests.valid, 0)
+        ctx.set(dut.layernorm_results.ready, 1)
+        ctx.set(dut.results.payload.as_value(), TWO)
+        ctx.set(dut.results.valid, 1)
+        assert ctx.get(dut.results.ready) and ctx.get(dut.layernorm_results.valid)
+        assert not ctx.get(dut.scalar_write.valid) and not ctx.get(dut.finished)
+        ctx.set(dut.rstd_next, 1)
+        for _ in range(3):
+            assert ctx.get(dut.scalar_write.valid) and not ctx.get(dut.finished)
+            assert not ctx.get(dut.results.ready) and not ctx.get(dut.layernorm_results.valid)
+            await ctx.tick()
+        ctx.set(dut.scalar_write.ready, 1)
+        assert ctx.get(dut.finished)
+        assert ctx.get(dut.results.ready) and ctx.get(dut.layernorm_results.valid)
+        write = ctx.get(dut.scalar_write.payload)
+        assert (write.address, write.data.as_value().value) == (9, TWO)
 
     simulate(dut, testbench)

@@ -28,7 +28,7 @@ def random_program(rng, tile, count):
     """Instructions on chunks 0..39 as sources and 40..63 as destinations."""
     program = []
     for index in range(count):
-        opcode = rng.choice([*range(Opcode.ADD, Opcode.SOFTMAX + 1)])
+        opcode = rng.choice([*range(Opcode.ADD, Opcode.RSTD + 1)])
         length = int(rng.integers(1, 4 * tile + 1))
         fields = {
             "source1": int(rng.integers(0, 36)), "source2": int(rng.integers(0, 36)),
@@ -40,7 +40,7 @@ def random_program(rng, tile, count):
             "immediate0": bits32(rng.normal()), "immediate1": bits32(rng.normal()),
             "immediate2": bits32(rng.normal()),
         }
-        if opcode == Opcode.LAYERNORM:
+        if opcode == Opcode.LAYERNORM or (opcode == Opcode.RSTD and index % 2):
             fields.update(layernorm_constants(length))
         position = int(rng.integers(0, 4 * tile))
         if index % 3 == 0 and opcode != Opcode.LAYERNORM:
@@ -108,7 +108,7 @@ def test_garbage_beyond_the_length(execute, agree):
     program = [(Instruction(opcode, source1=0, source2=4, source3=8, destination=20,
                             length=length, **layernorm_constants(length)), 0)
                for opcode in (Opcode.ADD, Opcode.SUB, Opcode.MUL, Opcode.EXP, Opcode.MOVE,
-                              Opcode.ACCUM, Opcode.LAYERNORM, Opcode.SOFTMAX)]
+                              Opcode.ACCUM, Opcode.LAYERNORM, Opcode.SOFTMAX, Opcode.RSTD)]
     golden = Golden(tile, vectors, scalars)
     executions = execute(NANO, vectors, scalars, program)
     for (instruction, _), execution in zip(program, executions, strict=True):
@@ -138,7 +138,7 @@ def test_special_vectors(execute, agree):
             constants["immediate2"] = 0
         program += [(Instruction(opcode, source1=3 * index, source2=30, source3=40, destination=50,
                                  length=length, **constants), 0)
-                    for opcode in (Opcode.ACCUM, Opcode.LAYERNORM, Opcode.SOFTMAX)]
+                    for opcode in (Opcode.ACCUM, Opcode.LAYERNORM, Opcode.SOFTMAX, Opcode.RSTD)]
     golden = Golden(tile, vectors, scalars)
     executions = execute(NANO, vectors, scalars, program)
     for (instruction, _), execution in zip(program, executions, strict=True):
@@ -169,6 +169,44 @@ def test_layernorm_figures(execute, config):
     paces = np.diff(execution.writes).tolist()
     # The second chunk's operands may have been read before the coefficients were ready.
     assert paces[0] <= pace and paces[1:] == [pace] * (chunks - 2)
+
+
+@pytest.mark.parametrize("config", [NANO, SMALL, WHOLE], ids=["nano", "small", "whole"])
+def test_rstd_figures(execute, config):
+    """From the last chunk of x written to the scalar; and x is read no slower than it comes."""
+    tile, beats = config.tile, config.tile // config.vector_lanes
+    chunks = 16
+    rng = np.random.default_rng(5)
+    vectors = rng.normal(0, 1, (CHUNKS, tile)).astype(np.float16).view(np.uint16)
+    instruction = Instruction(Opcode.RSTD, source1=0, scalar_destination=5, length=chunks * tile,
+                              **layernorm_constants(chunks * tile))
+    late = {chunk: 10 + beats * chunk for chunk in range(chunks)}
+    execution, = execute(config, vectors, np.zeros(16, np.uint32), [(instruction, 0)], late=late)
+    dut = VectorProcessingUnit(config)
+    assert execution.reads == list(late.values())
+    assert execution.scalar_write - late[chunks - 1] == dut.rstd_bubble
+    assert execution.retired == execution.scalar_write
+    assert not execution.writes
+    # LayerNorm's y comes a normaliser and a packer later.
+    assert dut.layernorm_bubble - dut.rstd_bubble == 1 + beats - 1 + 12 + 1
+
+
+def test_rstd_and_layernorm_take_turns(execute, agree):
+    """Neither leaves anything behind for the other, and both find the same deviation."""
+    tile, length = NANO.tile, 19
+    rng = np.random.default_rng(14)
+    vectors = rng.normal(3, 10, (CHUNKS, tile)).astype(np.float16).view(np.uint16)
+    constants = layernorm_constants(length)
+    program = [(Instruction(opcode, source1=first, source2=30, source3=40, destination=50,
+                            scalar_destination=1, length=length, **constants), 0)
+               for opcode, first in ((Opcode.RSTD, 0), (Opcode.RSTD, 3), (Opcode.LAYERNORM, 6),
+                                     (Opcode.RSTD, 9), (Opcode.ACCUM, 0), (Opcode.LAYERNORM, 3),
+                                     (Opcode.LAYERNORM, 0), (Opcode.RSTD, 0))]
+    for stall in (0.0, 0.5):
+        golden = Golden(tile, vectors, np.zeros(16))
+        executions = execute(NANO, vectors, np.zeros(16, np.uint32), program, stall=stall)
+        for (instruction, _), execution in zip(program, executions, strict=True):
+            agree(execution, golden.execute(instruction))
 
 
 @pytest.mark.parametrize("config", [NANO, SMALL, WHOLE], ids=["nano", "small", "whole"])
