@@ -1,0 +1,1 @@
+"""Alveo cards: boards, vendor's blocks, and the card around a core."""

@@ -1,0 +1,1 @@
+"""Vendor's blocks: one Python class each: a model in simulation, an instance on a card."""
