@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..bus.axi import Response
 from ..control.faults import ErrorKind, MemoryErrorLayout
-from .requests import BurstLayout, HbmCommandLayout, HbmWriteLayout
+from .requests import BurstLayout, HbmPartLayout, HbmWriteLayout
 
 __all__ = ["HbmChannels"]
 
@@ -14,9 +14,9 @@ __all__ = ["HbmChannels"]
 class HbmChannels(wiring.Component):
     """Shares the HBM ports between weight fetches, stores and copies.
 
-    One burst for all channels, or one write for one of them, a cycle. Writes go before bursts, and
-    stores before copies: a fetch may be waiting for the store. ``ready`` of the three request
-    streams depends combinationally on their ``valid``.
+    One burst for all channels and one write for one of them a cycle; they do not wait for each
+    other. Stores go before copies. ``ready`` of ``copy`` depends combinationally on
+    ``store.valid``, and that of a write on its payload.
 
     Parameters
     ----------
@@ -38,8 +38,8 @@ class HbmChannels(wiring.Component):
     error : Out(MemoryErrorLayout)
         A write was answered with an error. If several channels answer so in one cycle, the lowest
         is named.
-    commands : Out(stream.Signature(HbmCommandLayout)).array(channels)
-        To the ports. All have the same payload.
+    reads, writes : Out(stream).array(channels)
+        To the ports, :func:`BurstLayout` and :func:`HbmPartLayout`. All have the same payload.
     responses : In(stream.Signature(Response)).array(channels)
         From the ports, one for each write.
     """
@@ -54,7 +54,8 @@ class HbmChannels(wiring.Component):
             "owing": Out(config.channels),
             "stop": In(1),
             "error": Out(MemoryErrorLayout()),
-            "commands": Out(stream.Signature(HbmCommandLayout(config))).array(config.channels),
+            "reads": Out(stream.Signature(BurstLayout(config))).array(config.channels),
+            "writes": Out(stream.Signature(HbmPartLayout(config))).array(config.channels),
             "responses": In(stream.Signature(Response)).array(config.channels),
         })
 
@@ -76,31 +77,32 @@ class HbmChannels(wiring.Component):
         ]
 
         selected = Signal(config.channels)
-        command_ready = Signal(config.channels)
+        write_readies = Signal(config.channels)
         burst = Signal()
+        read_readies = Cat(reads.ready for reads in self.reads)
         m.d.comb += [
-            burst.eq(self.bursts.valid & ~write_valid & ~self.stop & command_ready.all()),
+            burst.eq(self.bursts.valid & ~self.stop & read_readies.all()),
             self.bursts.ready.eq(burst),
             selected.eq(write_valid << write.channel),
-            write_ready.eq((selected & command_ready).any()),
+            write_ready.eq((selected & write_readies).any()),
         ]
 
-        command = Signal(HbmCommandLayout(config))
+        part = Signal(HbmPartLayout(config))
         answered = Signal(config.channels)
         m.d.comb += [
-            command.write.eq(write_valid),
-            command.tile.eq(Mux(write_valid, write.tile, self.bursts.payload.tile)),
-            command.tiles.eq(self.bursts.payload.tiles),
-            command.halves.eq(halves),
-            command.data.eq(write.data),
-            command.strobe.eq(write.strobe),
+            part.tile.eq(write.tile),
+            part.halves.eq(halves),
+            part.data.eq(write.data),
+            part.strobe.eq(write.strobe),
         ]
-        for channel, (commands, responses) in enumerate(zip(self.commands, self.responses,
-                                                            strict=True)):
+        for channel, (reads, writes, responses) in enumerate(zip(
+                self.reads, self.writes, self.responses, strict=True)):
             m.d.comb += [
-                command_ready[channel].eq(commands.ready),
-                commands.valid.eq(burst | selected[channel]),
-                commands.payload.eq(command),
+                reads.valid.eq(burst),
+                reads.payload.eq(self.bursts.payload),
+                write_readies[channel].eq(writes.ready),
+                writes.valid.eq(selected[channel]),
+                writes.payload.eq(part),
                 responses.ready.eq(1),
                 answered[channel].eq(responses.valid),
             ]
@@ -120,7 +122,7 @@ class HbmChannels(wiring.Component):
             count = Signal(8, name=f"owed_count{channel}")
             accepted = Signal(name=f"accepted{channel}")
             m.d.comb += [
-                accepted.eq(selected[channel] & command_ready[channel]),
+                accepted.eq(selected[channel] & write_readies[channel]),
                 self.owing[channel].eq(count != 0),
             ]
             with m.If(accepted != answered[channel]):

@@ -3,14 +3,17 @@
 from amaranth import *
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from ..bus.axi import Burst, Response
-from .requests import HbmCommandLayout, HbmWordLayout, hbm_signature
+from .requests import BurstLayout, HbmPartLayout, HbmWordLayout, hbm_signature
 
 __all__ = ["HbmPort"]
 
-# The commands cover the round trip of the FIFO's pointers, so that a burst a cycle can pass.
-_COMMANDS = 8
+# The reads cover the round trip of the FIFO's pointers, so that a burst a cycle can pass. The
+# writes are as many as the memory may move in one turn of its data bus, and more while it turns.
+_READS = 8
+_WRITES = 32
 _RESPONSES = 4
 
 
@@ -18,10 +21,12 @@ class HbmPort(wiring.Component):
     """The AXI3 manager of one channel.
 
     The bus is in domain ``hbm``, the streams are in ``sync``; only asynchronous FIFOs cross. The
-    FIFO of words is the channel's weight buffer. ``rready`` is always 1: who issues a read command
-    has a place for its words. Commands are taken in order, one at a time; a read leaves in a cycle,
-    a write in one cycle for each beat. An address leaves only with its data there: both become
-    valid in the same cycle. No output of the bus depends combinationally on an input of it.
+    FIFO of words is the channel's weight buffer. ``rready`` is always 1: who issues a read has a
+    place for its words. Reads and writes do not wait for each other. Each are taken in order, an
+    address a cycle and a beat of data a cycle. The address of a write enters the FIFO with its
+    data, and data leave only behind their address: so addresses run ahead, and the memory moves
+    the data of many writes in one turn of its bus. No output of the bus depends combinationally on
+    an input of it.
 
     Parameters
     ----------
@@ -31,8 +36,10 @@ class HbmPort(wiring.Component):
 
     Members
     -------
-    commands : In(stream.Signature(HbmCommandLayout))
-        Reads and writes. The strobes of a beat that is not in ``halves`` are ignored.
+    reads : In(stream.Signature(BurstLayout))
+        Reads.
+    writes : In(stream.Signature(HbmPartLayout))
+        Writes. The strobes of a beat that is not in ``halves`` are ignored.
     words : Out(stream.Signature(HbmWordLayout))
         Words, in the order of the reads.
     responses : Out(stream.Signature(Response))
@@ -46,7 +53,8 @@ class HbmPort(wiring.Component):
     def __init__(self, config):
         self._config = config
         super().__init__({
-            "commands": In(stream.Signature(HbmCommandLayout(config))),
+            "reads": In(stream.Signature(BurstLayout(config))),
+            "writes": In(stream.Signature(HbmPartLayout(config))),
             "words": Out(stream.Signature(HbmWordLayout(config))),
             "responses": Out(stream.Signature(Response)),
             "bus": Out(hbm_signature(config)),
@@ -59,20 +67,29 @@ class HbmPort(wiring.Component):
         beat_bytes = config.axi_bits // 8
         low_bits = bus.signature.size
 
-        m.submodules.command_fifo = commands = fifo.AsyncFIFO(
-            width=self.commands.payload.shape().size, depth=_COMMANDS,
-            w_domain="sync", r_domain="hbm")
-        m.submodules.word_fifo = words = fifo.AsyncFIFO(
-            width=config.word_bits + 2, depth=config.weight_tiles,
-            w_domain="hbm", r_domain="sync")
-        m.submodules.response_fifo = responses = fifo.AsyncFIFO(
-            width=2, depth=_RESPONSES, w_domain="hbm", r_domain="sync")
+        def crossing(width, depth, w_domain="sync", r_domain="hbm"):
+            return fifo.AsyncFIFO(width=width, depth=depth, w_domain=w_domain, r_domain=r_domain)
+
+        m.submodules.read_fifo = reads = crossing(self.reads.payload.shape().size, _READS)
+        m.submodules.address_fifo = addresses = crossing(exact_log2(config.hbm_tiles) + 2, _WRITES)
+        m.submodules.data_fifo = parts = crossing(self.writes.payload.shape().size, _WRITES)
+        m.submodules.word_fifo = words = crossing(config.word_bits + 2, config.weight_tiles,
+                                                  "hbm", "sync")
+        m.submodules.response_fifo = responses = crossing(2, _RESPONSES, "hbm", "sync")
         # Each FIFO's stream is wired apart: a simulator then evaluates only what has changed.
-        m.submodules.command_wires = wires = Module()
+        m.submodules.read_fifo_wires = wires = Module()
         wires.d.comb += [
-            commands.w_data.eq(self.commands.payload),
-            commands.w_en.eq(self.commands.valid),
-            self.commands.ready.eq(commands.w_rdy),
+            reads.w_data.eq(self.reads.payload),
+            reads.w_en.eq(self.reads.valid),
+            self.reads.ready.eq(reads.w_rdy),
+        ]
+        m.submodules.write_fifo_wires = wires = Module()
+        wires.d.comb += [
+            addresses.w_data.eq(Cat(self.writes.payload.tile, self.writes.payload.halves)),
+            parts.w_data.eq(self.writes.payload),
+            self.writes.ready.eq(addresses.w_rdy & parts.w_rdy),
+            addresses.w_en.eq(self.writes.valid & self.writes.ready),
+            parts.w_en.eq(self.writes.valid & self.writes.ready),
         ]
         m.submodules.word_wires = wires = Module()
         wires.d.comb += [
@@ -87,49 +104,45 @@ class HbmPort(wiring.Component):
             responses.r_en.eq(self.responses.ready),
         ]
 
-        command = data.View(HbmCommandLayout(config), commands.r_data)
-        # The command in hand stays in this register until its last beat is accepted.
-        head = Signal(HbmCommandLayout(config), reset_less=True)
-        head_valid = Signal()
-        address_sent = Signal()
-        data_sent = Signal()
-        upper = Signal()
-        done = Signal()
-        m.d.comb += [
-            bus.arvalid.eq(head_valid & ~head.write),
-            bus.araddr.eq(head.tile << (low_bits + 1)),
-            bus.arlen.eq(Cat(C(1, 1), head.tiles)),
+        burst = data.View(BurstLayout(config), reads.r_data)
+        tile, halves = addresses.r_data[:-2], addresses.r_data[-2:]
+        m.submodules.address_wires = wires = Module()
+        wires.d.comb += [
+            bus.arvalid.eq(reads.r_rdy),
+            bus.araddr.eq(burst.tile << (low_bits + 1)),
+            bus.arlen.eq(Cat(C(1, 1), burst.tiles)),
             bus.arsize.eq(low_bits),
             bus.arburst.eq(Burst.INCR),
-            bus.awvalid.eq(head_valid & head.write & ~address_sent),
-            bus.awaddr.eq(Cat(C(0, low_bits), ~head.halves[0], head.tile)),
-            bus.awlen.eq(head.halves.all()),
+            reads.r_en.eq(bus.arready),
+            bus.awvalid.eq(addresses.r_rdy),
+            bus.awaddr.eq(Cat(C(0, low_bits), ~halves[0], tile)),
+            bus.awlen.eq(halves.all()),
             bus.awsize.eq(low_bits),
             bus.awburst.eq(Burst.INCR),
-            bus.wvalid.eq(head_valid & head.write & ~data_sent),
-            bus.wdata.eq(head.data.word_select(upper, config.axi_bits)),
-            bus.wstrb.eq(head.strobe.word_select(upper, beat_bytes)),
-            bus.wlast.eq(upper | ~head.halves[1]),
-            commands.r_en.eq(~head_valid | done),
+            addresses.r_en.eq(bus.awready),
         ]
-        address_done = Signal()
-        data_done = Signal()
-        with m.If(head_valid):
-            m.d.comb += [
-                address_done.eq(address_sent | bus.awready),
-                data_done.eq(data_sent | (bus.wready & bus.wlast)),
-                done.eq(Mux(head.write, address_done & data_done, bus.arready)),
-            ]
-            with m.If(head.write):
-                m.d.hbm += [
-                    address_sent.eq(address_done & ~done),
-                    data_sent.eq(data_done & ~done),
-                    upper.eq(upper | bus.wready),
-                ]
-        with m.If(commands.r_rdy & commands.r_en):
-            m.d.hbm += [head.eq(command), head_valid.eq(1), upper.eq(~command.halves[0])]
-        with m.Elif(done):
-            m.d.hbm += head_valid.eq(0)
+
+        # Data leave only behind their address, one beat or two.
+        part = data.View(HbmPartLayout(config), parts.r_data)
+        announced = Signal(range(2 * _WRITES + 1))  # addresses whose data have not left
+        second = Signal()
+        upper = Signal()
+        address_leaves = Signal()
+        data_leave = Signal()
+        m.d.comb += [
+            upper.eq(second | ~part.halves[0]),
+            bus.wvalid.eq(parts.r_rdy & (announced != 0)),
+            bus.wdata.eq(part.data.word_select(upper, config.axi_bits)),
+            bus.wstrb.eq(part.strobe.word_select(upper, beat_bytes)),
+            bus.wlast.eq(second | ~part.halves.all()),
+            address_leaves.eq(bus.awvalid & bus.awready),
+            data_leave.eq(bus.wvalid & bus.wready & bus.wlast),
+            parts.r_en.eq(data_leave),
+        ]
+        with m.If(bus.wvalid & bus.wready):
+            m.d.hbm += second.eq(~bus.wlast)
+        with m.If(address_leaves != data_leave):
+            m.d.hbm += announced.eq(Mux(address_leaves, announced + 1, announced - 1))
 
         lower_beat = Signal(config.axi_bits, reset_less=True)
         lower_response = Signal(2, reset_less=True)

@@ -7,7 +7,7 @@ from ..bus.axi import Axi3Signature, Axi4Signature, Response
 
 __all__ = [
     "ADDRESS", "BEATS", "BurstLayout",
-    "HbmCommandLayout", "HbmWordLayout", "HbmWriteLayout", "ReadRequestLayout",
+    "HbmPartLayout", "HbmWordLayout", "HbmWriteLayout", "ReadRequestLayout",
     "WriteRequestLayout", "ddr_signature", "hbm_signature",
 ]
 
@@ -47,16 +47,10 @@ def HbmWriteLayout(config):
     })
 
 
-def HbmCommandLayout(config):
-    """What one channel does next.
-
-    If ``write``, the beats that ``halves`` names (bit 0: the lower) of word ``tile`` are written.
-    Else ``tiles`` + 1 words are read.
-    """
+def HbmPartLayout(config):
+    """A write in a channel: the beats that ``halves`` names (bit 0: the lower) of word ``tile``."""
     return data.StructLayout({
-        "write": 1,
         "tile": exact_log2(config.hbm_tiles),
-        "tiles": exact_log2(config.burst_tiles),
         "halves": 2,
         "data": config.word_bits,
         "strobe": config.word_bytes,

@@ -175,7 +175,7 @@ class DirectMemoryAccess(wiring.Component):
             m.submodules[f"port{channel}"] = port = HbmPort(config)
             m.submodules[f"bus_wires{channel}"] = _wires((port.bus, flipped(self.hbm[channel])))
             m.submodules[f"port_wires{channel}"] = _wires(
-                (channels.commands[channel], port.commands),
+                (channels.reads[channel], port.reads), (channels.writes[channel], port.writes),
                 (port.responses, channels.responses[channel]))
             m.submodules[f"word_wires{channel}"] = _wires((port.words, fetch.words[channel]))
 

@@ -184,3 +184,36 @@ def test_vectors_to_ddr(make_system, run_system, put, command, serve_operand,
 
     run_system(system, testbench, background=(serve_operand(dma.operand, chunks, 3, chance),))
     assert bytes(system.ddr.array) == expected
+
+
+def test_writes_to_one_channel_hardly_hold_up_the_reads(make_system, run_system, put, command,
+                                                        serve_operand, collect):
+    """V of a position lies in one channel: 48 writes, while tiles are read from all."""
+
+    def cycles(store):
+        # The clocks' ratio leaves room; latency and turnaround are those of the card.
+        system = make_system("nano", hbm=Timing(latency=100, write_latency=100, turnaround=8,
+                                                outstanding=32))
+        dma, tiles, times = system.dma, [], []
+        instruction = Instruction(Opcode.STORE_VALUE, chunk=0, chunks=2, groups=8, heads=6,
+                                  tile=500, tiles=8)
+
+        async def testbench(ctx):
+            await put(ctx, dma.fetches, {"tile": 0, "tiles": 480, "stores": 0})
+            await ctx.tick().repeat(60)
+            if store:
+                await put(ctx, dma.store_commands, command(instruction, position=3))
+            count = 0
+            while not ctx.get(dma.idle):
+                await ctx.tick()
+                count += 1
+            times.append(count)
+
+        run_system(system, testbench, background=(
+            serve_operand(dma.operand, [chunk * 0x1234 for chunk in range(12)]),
+            collect(dma.weights, dma.weights.payload.as_value(), tiles)))
+        assert len(tiles) == 480
+        return times[0]
+
+    # Six turns of the data bus, of 16 cycles and 8 writes each, at 2.25 cycles of HBM to one.
+    assert cycles(True) - cycles(False) <= 6 * (16 + 8) / 2.25 + 10

@@ -116,7 +116,7 @@ def test_latency(make_system, run_system, put):
             await ctx.tick()
             cycles += 1
         # 48 cycles of HBM are 21.3 of the kernel; the rest is two crossings.
-        assert cycles == 26
+        assert cycles == 25
 
     run_system(system, testbench)
 
