@@ -62,8 +62,10 @@ def core_ports(core, config):
     for channel in range(config.channels):
         add(f"m_axi_hbm_{channel:02}_", core.hbm[channel])
     add("m_axi_ddr_", core.ddr)
-    add("m_axis_link_", core.send, stream)
-    add("s_axis_link_", core.receive, stream)
+    for way, (after, before) in enumerate((("next", "previous"), ("previous", "next"))):
+        add(f"m_axis_link_{after}_", core.send[way], stream)
+        add(f"s_axis_link_{before}_", core.receive[way], stream)
+        ports[f"link_error_{after}"] = (core.link_error[way], "input")
     return ports
 
 

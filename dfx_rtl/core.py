@@ -13,7 +13,8 @@ from .isa import Unit
 from .mpu.layouts import LogitsLayout, TokenLayout
 from .mpu.unit import MatrixProcessingUnit
 from .registers.files import ScalarRegisterFile, VectorRegisterFile
-from .registers.ports import ChunkLayout, ScalarWriteLayout, VectorWriteLayout
+from .registers.ports import ScalarWriteLayout, VectorWriteLayout
+from .router.layouts import DIRECTIONS, FlitLayout
 from .router.unit import Router
 from .vpu.unit import VectorProcessingUnit
 
@@ -39,7 +40,7 @@ class TraceSignature(wiring.Signature):
     logits_stb, logits : Out(1), Out(LogitsLayout)
         A group of logits is handed to the DMA.
     token_stb, token : Out(1), Out(TokenLayout)
-        The arg max of a position.
+        The arg max of a position, over all cores.
     """
 
     def __init__(self, config):
@@ -77,8 +78,12 @@ class Core(wiring.Component):
         The HBM ports, in domain ``hbm``. Addresses count from the start of the channel's memory.
     ddr : Out(Axi4Signature)
         The DDR port, in domain ``sync``.
-    send, receive : Out(stream), In(stream) of chunks
-        The router's link ports.
+    send, receive : Out(stream), In(stream) of FlitLayout, two of each
+        The ring: ``send[0]`` to the next core, ``receive[0]`` from the one before it, ``send[1]``
+        to the one before it, ``receive[1]`` from the next. See :class:`~.router.unit.Router`.
+    link_error : In(8), two
+        Not 0: the link to the next core, or to the one before, has failed, and why. The core stops
+        with an error if it is not alone.
     trace : Out(TraceSignature)
         Every write, for a simulation to compare; leave it open in hardware.
     """
@@ -100,8 +105,9 @@ class Core(wiring.Component):
             "interrupt": Out(1),
             "hbm": Out(hbm_signature(config)).array(config.channels),
             "ddr": Out(ddr_signature(config)),
-            "send": Out(stream.Signature(ChunkLayout(config.tile))),
-            "receive": In(stream.Signature(ChunkLayout(config.tile))),
+            "send": Out(stream.Signature(FlitLayout(config.tile))).array(DIRECTIONS),
+            "receive": In(stream.Signature(FlitLayout(config.tile))).array(DIRECTIONS),
+            "link_error": In(8).array(DIRECTIONS),
             "trace": Out(TraceSignature(config)),
         })
 
@@ -111,15 +117,17 @@ class Core(wiring.Component):
         control, mpu, vpu, dma, router, vectors, scalars = self.units.values()
         clear = ResetInserter(control.clear)
         for name, unit in self.units.items():
-            m.submodules[name] = clear(unit) if name in ("mpu", "vpu", "router") else unit
+            m.submodules[name] = clear(unit) if name in ("mpu", "vpu") else unit
 
         # Outside.
         connect(m, flipped(self.host), control.host)
         connect(m, dma.ddr, flipped(self.ddr))
         for channel in range(config.channels):
             connect(m, dma.hbm[channel], flipped(self.hbm[channel]))
-        connect(m, router.send, flipped(self.send))
-        connect(m, flipped(self.receive), router.receive)
+        for way in range(DIRECTIONS):
+            connect(m, router.send[way], flipped(self.send[way]))
+            connect(m, flipped(self.receive[way]), router.receive[way])
+            m.d.comb += control.link_error[way].eq(self.link_error[way])
         m.d.comb += self.interrupt.eq(control.interrupt)
 
         # Register files. The MPU is the first writer, and so never waits.
@@ -163,11 +171,12 @@ class Core(wiring.Component):
         connect(m, dma.token_data, control.prompt_ids)
         connect(m, control.token_ids, dma.token)
         connect(m, control.output_writes, dma.token_write)
+        connect(m, mpu.token, router.tokens)
         m.d.comb += [
-            control.results.valid.eq(mpu.token.valid),
-            control.results.p.id.eq(mpu.token.p.id),
-            control.results.p.found.eq(mpu.token.p.found),
-            mpu.token.ready.eq(control.results.ready),
+            control.results.valid.eq(router.results.valid),
+            control.results.p.id.eq(router.results.p.id),
+            control.results.p.found.eq(router.results.p.found),
+            router.results.ready.eq(control.results.ready),
             dma.logits_base.eq(control.logits_base),
             dma.logits_stride.eq(control.logits_stride),
             dma.output_index.eq(control.output_index),
@@ -183,8 +192,15 @@ class Core(wiring.Component):
             control.awaited.eq(mpu.operand.address),
             control.overflow.eq(mpu.overflow | vpu.overflow),
             control.invalid.eq(mpu.invalid | vpu.invalid),
-            router.core_id.eq(control.core_id),
             router.core_count.eq(control.core_count),
+            router.bidirectional.eq(control.bidirectional),
+            router.run.eq(control.run),
+            router.clear.eq(control.clear),
+            control.router_fault.eq(router.fault),
+            control.router_place.eq(router.place),
+            control.router_awaited.eq(router.awaited),
+            control.router_blocked.eq(router.blocked),
+            control.router_progress.eq(router.progress),
         ]
 
         # Trace.
@@ -198,7 +214,7 @@ class Core(wiring.Component):
             trace.store.eq(dma.store_trace),
             trace.logits_stb.eq(mpu.logits.valid & mpu.logits.ready),
             trace.logits.eq(mpu.logits.p),
-            trace.token_stb.eq(mpu.token.valid & mpu.token.ready),
-            trace.token.eq(mpu.token.p),
+            trace.token_stb.eq(router.results.valid & router.results.ready),
+            trace.token.eq(router.results.p),
         ]
         return m

@@ -128,9 +128,12 @@ FORMATS = {
         Field("mask", 1, "results beyond the valid ones are -infinity, not +0"),
         Field("maximum_enable", 1, "the maximum of the valid results, as stored, goes to a scalar"),
         Field("maximum", SCALAR, "that scalar"),
-        Field("arg_max", 1, "the index of the largest result, in binary32, is the next token"),
+        Field("arg_max", 1, "the index of the largest result, in binary32, is the next token, or "
+                            "in a ring the core's candidate"),
         Field("logits", 1, "the results are written to DDR in binary32"),
         Field("token_rows", 4, "token rows that share the weights: 1"),
+        Field("arg_max_base", LENGTH, "added to the index that `arg_max` finds: the first column's "
+                                      "place among those of all cores"),
     ),
     "vector": (
         Field("opcode", OPCODE, "ADD .. RSTD"),
@@ -165,8 +168,8 @@ FORMATS = {
     ),
     "router": (
         Field("opcode", OPCODE, "SYNC or ARG_MAX"),
-        Field("source", CHUNK, "SYNC: first chunk of the core's own share, which stays in its "
-                               "place in the vector"),
+        Field("source", CHUNK, "SYNC: first chunk of the core's own share, which is in its place "
+                               "in the vector"),
         Field("chunks", CHUNK, "SYNC: chunks of the own share; may be 0"),
         Field("destination", CHUNK, "SYNC: first chunk of the whole vector"),
         Field("total", CHUNK, "SYNC: chunks of the whole vector"),

@@ -46,6 +46,10 @@ is still to be read or written by an earlier one; what it reads it waits for in 
 chunk. Units are the MPU, the VPU, LOAD (with COPY), STORE and the router; within a unit
 instructions run in order. Tiles are fetched ahead of dispatch. A fetch with `key_value` waits until
 every store of K or V that stands before it in the program is acknowledged.
+
+In a ring every core has a program of its own. They differ in sizes, addresses and in the order of
+rows, and a core leaves out what it has no share of. All execute the same SYNC and ARG_MAX in the
+same order, on the same registers.
 """
 
 PROSE = {
@@ -61,8 +65,9 @@ that fill up the last chunk are +0, with `mask` -infinity. The maximum is that o
 binary16 values, NaN above all, -0 below +0. The arg max compares binary32 values, the lowest index
 wins a tie, a NaN never wins.
 
-A product may be several instructions on the same sums: `first` starts at zero, `last` lets the sums
-leave. A part of a product has at most `block` groups.
+A product may be several instructions on the same sums, the *segments*: `first` starts at zero,
+`last` lets the sums leave. Segments have the same columns, at most `block` groups of them, and no
+other matrix instruction between them. What follows the sum stands in the last.
 """,
     "vector": """\
 Operands are widened to binary32, every operation is rounded by itself, and what is stored is
@@ -78,7 +83,17 @@ layer's base on:
 - `STORE_VALUE`: group g of l values goes to tile `tile + h * tiles + (p // d) * groups + g`, to its
   elements from `(p % d) * l` on.
 """,
-    "router": "",
+    "router": """\
+Only for several cores. In a SYNC every core has a share of the vector, perhaps none, and the shares
+follow each other in the order of the cores. A core reads its own share from
+[source, source + chunks), each chunk as soon as it is written, and sends it to all others; theirs
+it writes to the rest of [destination, destination + total), which it claims. So the own share lies
+within that range.
+
+ARG_MAX follows a product with `arg_max` on every core and takes its result as the core's candidate.
+The largest logit of all cores in binary32 wins, the lowest index wins a tie, +0 equals -0, and a
+core of nothing but NaN has no candidate. It uses no operands.
+""",
     "flow": "",
 }
 
@@ -111,7 +126,7 @@ MEANING = {
     Opcode.STORE: "chunks from the vector register file to DDR",
     Opcode.COPY: "tiles from DDR to HBM",
     Opcode.SYNC: "every core's share of a vector, to every core",
-    Opcode.ARG_MAX: "the best of all cores' largest results is the next token, on every core",
+    Opcode.ARG_MAX: "the best of all cores' candidates is the next token, on every core",
     Opcode.TOKEN: "the loop over positions starts here",
     Opcode.LAYER: "the loop over layers starts here",
     Opcode.NEXT_LAYER: "the loop over layers ends here",

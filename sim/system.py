@@ -111,7 +111,8 @@ class System(wiring.Component):
             ddr.fault.eq(self.ddr_fault),
         ]
         # One core: the ring is a loop.
-        connect(m, core.send, core.receive)
+        for send, receive in zip(core.send, core.receive, strict=True):
+            connect(m, send, receive)
         for channel, port in enumerate(self._hbm):
             m.submodules[f"hbm{channel}"] = in_hbm(port)
             connect(m, core.hbm[channel], port.bus)

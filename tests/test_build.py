@@ -78,13 +78,15 @@ def test_ports(nano):
         "m_axi_hbm_01_arlen": ("output", 4), "m_axi_ddr_awaddr": ("output", 24),
         "m_axi_ddr_awlen": ("output", 8), "m_axi_ddr_wstrb": ("output", 16),
         "s_axi_host_awaddr": ("input", 9), "s_axi_host_rdata": ("output", 32),
-        "m_axis_link_tdata": ("output", 128), "m_axis_link_tvalid": ("output", 1),
-        "m_axis_link_tready": ("input", 1), "s_axis_link_tdata": ("input", 128),
-        "s_axis_link_tvalid": ("input", 1), "s_axis_link_tready": ("output", 1),
+        "m_axis_link_next_tdata": ("output", 150), "m_axis_link_next_tvalid": ("output", 1),
+        "m_axis_link_previous_tready": ("input", 1), "s_axis_link_next_tdata": ("input", 150),
+        "s_axis_link_next_tvalid": ("input", 1), "s_axis_link_previous_tready": ("output", 1),
+        "link_error_next": ("input", 8), "link_error_previous": ("input", 8),
     }.items():
         assert ports[name] == port
-    # Nothing else: 5 AXI channels of 29 signals a memory port, 17 of AXI4-Lite, 3 a link, 5 more.
-    assert len(ports) == 3 * 29 + 17 + 2 * 3 + 5
+    # Nothing else: 5 AXI channels of 29 signals a memory port, 17 of AXI4-Lite, 3 a link each way
+    # and its error, 5 more.
+    assert len(ports) == 3 * 29 + 17 + 4 * 3 + 2 + 5
     assert not [name for name in ports if "trace" in name or "__" in name]
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from ..config import load_config
 from ..gpt2 import Checkpoint
-from . import compile
+from . import compile, compile_cluster
 from .listing import listing, memory_map
 from .shape import LAYERNORMS
+from .sharding import RINGS
 
 __all__ = ["main"]
 
@@ -28,29 +29,54 @@ def main(arguments=None):
                         help="an instruction, or a part of the weights behind it (default: "
                              "explicit)")
     parser.add_argument("--logits", action="store_true", help="write the logits to DDR")
+    parser.add_argument("--cores", type=int, default=1, help="cores in the ring, 1 to 8 (default: "
+                                                             "1)")
+    parser.add_argument("--ring", default=RINGS[0], choices=RINGS,
+                        help=f"the ways that chunks travel (default: {RINGS[0]})")
     parser.add_argument("--out", type=Path, help="directory for listing.txt, memory.txt, run.json, "
-                                                 "hbm.npy (channels x bytes) and ddr.npy")
+                                                 "hbm.npy (channels x bytes) and ddr.npy; with "
+                                                 "several cores, one of each in core0, core1, ...")
     options = parser.parse_args(arguments)
     try:
-        compiled = compile(Checkpoint.load(options.checkpoint), load_config(options.config),
-                           logits=options.logits, positions=options.positions,
-                           directory=options.out, layernorm=options.layernorm)
+        models, directories = _compile(options)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    if options.out is None:
-        print(memory_map(compiled))
-        print(listing(compiled), end="")
-        return 0
-    (options.out / "listing.txt").write_text(listing(compiled))
-    (options.out / "memory.txt").write_text(memory_map(compiled))
+    for compiled, directory in zip(models, directories, strict=True):
+        if directory is None:
+            _print(compiled)
+        else:
+            _write(compiled, directory)
+    return 0
+
+
+def _compile(options):
+    """The cores' programs, and the directory of each or None."""
+    common = {"logits": options.logits, "positions": options.positions,
+              "layernorm": options.layernorm, "ring": options.ring}
+    checkpoint, config = Checkpoint.load(options.checkpoint), load_config(options.config)
+    if options.cores == 1:
+        return [compile(checkpoint, config, directory=options.out, **common)], [options.out]
+    models = compile_cluster(checkpoint, config, options.cores, directory=options.out, **common)
+    return models, [options.out and options.out / f"core{core}" for core in range(options.cores)]
+
+
+def _print(compiled):
+    if compiled.run.core_count > 1:
+        print(f"core {compiled.run.core_id} of {compiled.run.core_count}")
+    print(memory_map(compiled))
+    print(listing(compiled), end="")
+
+
+def _write(compiled, directory):
+    (directory / "listing.txt").write_text(listing(compiled))
+    (directory / "memory.txt").write_text(memory_map(compiled))
     run = dataclasses.asdict(compiled.run)
-    (options.out / "run.json").write_text(json.dumps(run, indent=2) + "\n")
+    (directory / "run.json").write_text(json.dumps(run, indent=2) + "\n")
     for image in (compiled.hbm, compiled.ddr):
         image.flush()
-    print(f"{options.out}: {len(compiled.instructions)} instructions, "
+    print(f"{directory}: {len(compiled.instructions)} instructions, "
           f"{compiled.hbm.nbytes} bytes of HBM, {compiled.ddr.nbytes} bytes of DDR")
-    return 0
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from ..config import CoreConfig
 from ..isa import Instruction, Opcode
 from .errors import CompileError
 from .images import fill_ddr, fill_hbm, new_image, program_words, reopened
-from .layout import INSTRUCTION_BYTES, MemoryLayout, Region, logits_stride, plan_layout
+from .layout import INSTRUCTION_BYTES, LOGIT_BYTES, MemoryLayout, Region, logits_stride, plan_layout
 from .program import assemble
 from .registers import RegisterMap, plan_registers
 from .shape import Shape
@@ -31,7 +31,8 @@ class RunParameters:
     token_base, output_base : int
         DDR byte addresses of the prompt's and the generated token ids, 32 bits each.
     logits_base, logits_stride : int
-        DDR byte address of the first generated token's logits, and bytes to the next one's.
+        DDR byte address of the first generated token's logits, and bytes to the next one's. In a
+        ring every core writes its share in its place: this is where the core's own begins.
     layer_stride : int
         Tiles of HBM from one layer's block to the next.
     layers, heads, emb, vocabulary, positions : int
@@ -40,6 +41,8 @@ class RunParameters:
         The token that ends a run early.
     core_id, core_count : int
         The core's place in the ring.
+    bidirectional : bool
+        Chunks travel both ways round the ring.
     """
 
     program_base: int
@@ -57,6 +60,7 @@ class RunParameters:
     end_of_text: int | None
     core_id: int = 0
     core_count: int = 1
+    bidirectional: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -103,17 +107,9 @@ class CompiledModel:
         return self.layout.ddr_bytes
 
 
-def _check_cores(core_id, core_count):
-    if core_count != 1:
-        raise CompileError(f"core_count must be 1, not {core_count!r}: programs for several cores "
-                           f"are not built yet")
-    if core_id != 0:
-        raise CompileError(f"core_id must be in 0..{core_count - 1}, not {core_id!r}")
-
-
 def compile(checkpoint, config, *, logits=False, positions=None, directory=None,
-            layernorm="explicit", core_id=0, core_count=1):
-    """Compile a GPT-2 for a core.
+            layernorm="explicit", core_id=0, core_count=1, ring="bidirectional"):
+    """Compile a GPT-2 for a core, or a core's share of it.
 
     Parameters
     ----------
@@ -131,7 +127,11 @@ def compile(checkpoint, config, *, logits=False, positions=None, directory=None,
         ``folded``: ln_1 and ln_2 are in the weights and biases of the products behind them, which
         start on the residual itself and need its standard deviation only as their sums leave.
     core_id, core_count : int
-        The core's place in the ring.
+        The core's place in the ring, and how many cores it has, 1 to 8. See also
+        :func:`.compile_cluster`.
+    ring : str
+        ``bidirectional`` or ``unidirectional``: the ways that chunks travel. Without others it has
+        no meaning.
 
     Returns
     -------
@@ -140,15 +140,14 @@ def compile(checkpoint, config, *, logits=False, positions=None, directory=None,
     Raises
     ------
     CompileError
-        If the model does not fit the core, ``layernorm`` is unknown, or a folded weight is beyond
-        binary16.
+        If the model does not fit the core, ``layernorm`` or ``ring`` is unknown, there is no such
+        core, or a folded weight is beyond binary16.
     CheckpointError
         If a weight is not finite in binary16.
     """
-    _check_cores(core_id, core_count)
     model = checkpoint.config
     shape = Shape(config, model, model.positions if positions is None else positions,
-                  layernorm)
+                  layernorm, core_id, core_count, ring)
     layout = plan_layout(shape, logits=logits)
     registers, lag = plan_registers(shape)
     instructions = assemble(shape, layout, registers, lag, logits=logits)
@@ -171,19 +170,20 @@ def compile(checkpoint, config, *, logits=False, positions=None, directory=None,
         run=RunParameters(
             program_base=layout["program"].start, program_length=len(instructions),
             token_base=layout["prompt"].start, output_base=layout["output"].start,
-            logits_base=layout["logits"].start if logits else 0,
+            logits_base=layout["logits"].start + shape.first_token * LOGIT_BYTES if logits else 0,
             logits_stride=logits_stride(shape) if logits else 0,
             layer_stride=layout.layer_stride, layers=model.layers, heads=model.heads,
             emb=model.emb, vocabulary=model.vocabulary, positions=shape.positions,
-            end_of_text=model.end_of_text, core_id=core_id, core_count=core_count))
+            end_of_text=model.end_of_text, core_id=core_id, core_count=core_count,
+            bidirectional=ring == "bidirectional"))
 
 
 def compile_copy(compiled, *, parts=1):
     """A program that brings the weights of a compiled model from DDR to HBM, and nothing else.
 
     It is run once, with a prompt of one token and nothing to generate, before the model's own
-    program. The staged weights stand behind the copy's program in DDR; the model's DDR image is
-    written afterwards.
+    program; on a core of a ring, too, as if it were alone. The staged weights stand behind the
+    copy's program in DDR; the model's DDR image is written afterwards.
 
     Parameters
     ----------
@@ -239,7 +239,7 @@ def compile_copy(compiled, *, parts=1):
     run = {entry.name: getattr(compiled.run, entry.name) for entry in fields(RunParameters)}
     run |= {"program_base": 0, "program_length": len(instructions), "token_base": prompt.start,
             "output_base": output.start, "logits_base": 0, "logits_stride": 0, "layers": 1,
-            "positions": 1, "end_of_text": None}
+            "positions": 1, "end_of_text": None, "core_id": 0, "core_count": 1}
     layout = MemoryLayout((), compiled.layout.fixed, (*regions, prompt, output), 1,
                           compiled.layout.layer_stride, 0)
     verify(instructions, config, positions=1, layers=1, layer_stride=layout.layer_stride)

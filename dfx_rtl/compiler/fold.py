@@ -27,7 +27,7 @@ ROUNDS = 3
 _COLUMNS = 256
 
 
-def fold_weights(checkpoint, norm, linear):
+def fold_weights(checkpoint, norm, linear, wanted=None):
     """gamma * W, centred by column, in binary16.
 
     Parameters
@@ -35,6 +35,8 @@ def fold_weights(checkpoint, norm, linear):
     checkpoint : Checkpoint
     norm, linear : str
         The names of the LayerNorm and of the product behind it, without ``.weight``.
+    wanted : numpy array of bool, or None
+        Columns that are needed; the others may be left at zero.
 
     Raises
     ------
@@ -43,8 +45,11 @@ def fold_weights(checkpoint, norm, linear):
     """
     gamma = checkpoint.tensor(f"{norm}.weight").astype(np.float64)
     weight = checkpoint.tensor(f"{linear}.weight")
-    folded = np.empty(weight.shape, np.float16)
+    folded = np.zeros(weight.shape, np.float16)
     for first in range(0, weight.shape[1], _COLUMNS):
+        # Always the same columns together: numpy's sums may depend on how many there are.
+        if wanted is not None and not wanted[first:first + _COLUMNS].any():
+            continue
         part = gamma[:, None] * weight[:, first:first + _COLUMNS]
         part -= part.mean(axis=0)
         _check(part, first, f"{norm}.weight * {linear}.weight, centred,")
@@ -69,7 +74,7 @@ def _rounded(columns):
 
 
 def fold_bias(checkpoint, norm, linear):
-    """b + beta W, in binary16. Parameters and errors are those of :func:`fold_weights`."""
+    """b + beta W, in binary16, all of it. Errors are those of :func:`fold_weights`."""
     beta = checkpoint.tensor(f"{norm}.bias").astype(np.float64)
     weight = checkpoint.tensor(f"{linear}.weight")
     bias = checkpoint.tensor(f"{linear}.bias").astype(np.float64)

@@ -61,30 +61,44 @@ def _padded_heads(values, shape):
 
 
 def _layer_matrices(checkpoint, shape, layer):
-    """Name and matrix of each product of a layer."""
-    emb, prefix = shape.model.emb, f"h.{layer}."
+    """Name and matrix of each product of a layer, the core's columns of it."""
+    emb, prefix, tile = shape.model.emb, f"h.{layer}.", shape.config.tile
+    sharding, own, heads = shape.sharding, shape.core_id, shape.own_heads
 
-    def behind(norm, linear):
-        if shape.folded:
-            return fold_weights(checkpoint, prefix + norm, prefix + linear)
-        return checkpoint.tensor16(f"{prefix}{linear}.weight")
+    def behind(norm, linear, *columns):
+        if not shape.folded:
+            return checkpoint.tensor16(f"{prefix}{linear}.weight")
+        wanted = np.zeros(checkpoint.tensor(f"{prefix}{linear}.weight").shape[1], bool)
+        for part in columns:
+            wanted[part] = True
+        return fold_weights(checkpoint, prefix + norm, prefix + linear, wanted)
 
-    attention = behind("ln_1", "attn.c_attn")
-    query, key, value = (_padded_heads(attention[:, n * emb:(n + 1) * emb], shape)
-                         for n in range(3))
-    yield "attn.key", key
-    yield "attn.value", value
-    for first, count in shape.pairs:
-        start = first * shape.head_columns
-        yield query_name(first, count), query[:, start:start + count * shape.head_columns]
+    def columns(share):
+        return slice(share.first * tile, share.end * tile)
+
+    if heads.count:
+        part = heads.scaled(shape.model.head_dim)
+        attention = behind("ln_1", "attn.c_attn",
+                           *(slice(n * emb + part.first, n * emb + part.end) for n in range(3)))
+        query, key, value = (_padded_heads(attention[:, n * emb:(n + 1) * emb], shape)
+                             for n in range(3))
+        own_heads = columns(heads.scaled(shape.head_chunks))
+        yield "attn.key", key[:, own_heads]
+        yield "attn.value", value[:, own_heads]
+        for first, count in shape.pairs:
+            start = first * shape.head_columns
+            yield query_name(first, count), query[:, start:start + count * shape.head_columns]
     projection = checkpoint.tensor16(f"{prefix}attn.c_proj.weight")
-    yield "attn.projection", _padded_heads(projection.T, shape).T
-    yield "mlp.fc", behind("ln_2", "mlp.c_fc")
-    yield "mlp.projection", checkpoint.tensor16(f"{prefix}mlp.c_proj.weight")
+    yield "attn.projection", _padded_heads(
+        projection[:, columns(sharding.projection[own])].T, shape).T
+    inner = columns(sharding.inner[own])
+    yield "mlp.fc", behind("ln_2", "mlp.c_fc", inner)[:, inner]
+    yield "mlp.projection", checkpoint.tensor16(
+        f"{prefix}mlp.c_proj.weight")[:, columns(sharding.output[own])]
 
 
 def fill_hbm(hbm, checkpoint, shape, layout):
-    """Write all weights. The caches are left as they are.
+    """Write all weights that the core has a share of. The caches are left as they are.
 
     Parameters
     ----------
@@ -96,12 +110,15 @@ def fill_hbm(hbm, checkpoint, shape, layout):
     products = {product.name: product for product in shape.layer_products}
     for layer in range(shape.model.layers):
         for name, matrix in _layer_matrices(checkpoint, shape, layer):
-            assert matrix.shape == (products[name].rows, products[name].columns), name
-            put_tiles(hbm, layer * layout.layer_stride + layout[name].start,
-                      tile_image(matrix, products[name].block, shape.config), shape.config)
-    product = shape.head_product
-    put_tiles(hbm, layout[product.name].start,
-              tile_image(checkpoint.tensor16("wte").T, product.block, shape.config),
+            if not matrix.shape[1]:
+                continue
+            product = products[name]
+            assert matrix.shape == (product.rows, product.columns), name
+            image = tile_image(matrix, product.block, shape.config, product.row_order)
+            put_tiles(hbm, layer * layout.layer_stride + layout[name].start, image, shape.config)
+    product, first = shape.head_product, shape.first_token
+    matrix = checkpoint.tensor16("wte")[first:first + product.columns].T
+    put_tiles(hbm, layout[product.name].start, tile_image(matrix, product.block, shape.config),
               shape.config)
 
 

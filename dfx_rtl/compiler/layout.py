@@ -2,7 +2,8 @@
 
 HBM, in tiles: a block for each layer (weights, K of each head, V of each head), all blocks alike;
 then the LM head. DDR, in bytes: program, vectors of the layers, token and position embeddings,
-prompt, generated tokens, logits.
+prompt, generated tokens, logits. In a ring HBM holds the core's share of the model; DDR is the same
+on every core, but for the program.
 """
 
 from dataclasses import dataclass
@@ -157,9 +158,10 @@ def plan_layout(shape, *, logits):
     layer = _Map(config.burst_tiles)
     for product in shape.layer_products:
         layer.add(product.name, product.tiles, "weights")
-    for head in range(model.heads):
+    heads = range(shape.own_heads.first, shape.own_heads.end)
+    for head in heads:
         layer.add(f"attn.key.cache.{head}", shape.key_tiles, "cache")
-    for head in range(model.heads):
+    for head in heads:
         layer.add(f"attn.value.cache.{head}", shape.value_tiles, "cache")
     layers_end = model.layers * layer.end
     product = shape.head_product

@@ -74,6 +74,8 @@ def _matrix(entry, names, operands):
             text += f" + {chunk[name]}"
     notes = [f"{rows} x {columns}", f"block {entry.block}", f"{entry.tiles} tiles{step}"]
     notes += [name for name in ("gelu", "mask", "transposed", "key_value") if getattr(entry, name)]
+    if entry.arg_max_base:
+        notes.append(f"arg_max from {entry.arg_max_base}")
     return f"{text}  ; {', '.join(notes)}"
 
 
@@ -107,6 +109,13 @@ def _dma(entry, names, operands):
            f"{entry.heads} heads of {entry.chunks} chunks{groups}, {entry.tiles} tiles apart"
 
 
+def _router(entry, names):
+    if entry.opcode == Opcode.ARG_MAX:
+        return "token = the best of all cores"
+    own = names.vector(entry.source, entry.chunks) if entry.chunks else "nothing"
+    return f"{names.vector(entry.destination, entry.total)} = {own} and the others' shares"
+
+
 def listing(compiled):
     """The program of a :class:`.CompiledModel`, a line an instruction.
 
@@ -115,8 +124,7 @@ def listing(compiled):
     """
     names, lines = _Names(compiled), []
     for number, entry in enumerate(compiled.instructions):
-        operands = operands_of(entry, compiled.config, compiled.run.positions,
-                               compiled.run.core_count)
+        operands = operands_of(entry, compiled.config, compiled.run.positions)
         if entry.format_name == "matrix":
             text = _matrix(entry, names, operands)
         elif entry.format_name == "vector":
@@ -124,9 +132,7 @@ def listing(compiled):
         elif entry.format_name == "dma":
             text = _dma(entry, names, operands)
         elif entry.format_name == "router":
-            chunks = entry.chunks * compiled.run.core_count
-            text = f"{names.vector(entry.destination, chunks)} = " \
-                   f"{names.vector(entry.source, entry.chunks)} of every core"
+            text = _router(entry, names)
         else:
             text = ""
         lines.append(f"{number:4}  {entry.opcode.name.lower():<12} {text}".rstrip())

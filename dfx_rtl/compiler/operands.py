@@ -57,7 +57,7 @@ def groups_of(instruction, config, positions):
     return config.chunks(rows), config.groups(columns)
 
 
-def operands_of(instruction, config, positions, core_count=1):
+def operands_of(instruction, config, positions):
     """What an instruction touches.
 
     Parameters
@@ -66,8 +66,6 @@ def operands_of(instruction, config, positions, core_count=1):
     config : CoreConfig
     positions : int
         Longest text in tokens.
-    core_count : int
-        Cores in the ring.
 
     Returns
     -------
@@ -82,11 +80,18 @@ def operands_of(instruction, config, positions, core_count=1):
     elif kind == "dma":
         _dma(operands, instruction, config, positions)
     elif kind == "router":
-        chunks = instruction.chunks
-        operands.chunk_reads.append(Operand("source", instruction.source, chunks))
-        operands.chunk_writes.append(
-            Operand("destination", instruction.destination, core_count * chunks))
+        _router(operands, instruction)
     return operands
+
+
+def _router(operands, instruction):
+    """SYNC reads its own share, and writes what stands before and behind it."""
+    own = Operand("source", instruction.source, instruction.chunks)
+    end = instruction.destination + instruction.total
+    before = Operand("destination", instruction.destination, own.first - instruction.destination)
+    behind = Operand("destination", own.places.stop, end - own.places.stop)
+    operands.chunk_reads += [entry for entry in (own,) if entry.count > 0]
+    operands.chunk_writes += [entry for entry in (before, behind) if entry.count > 0]
 
 
 def _matrix(operands, instruction, config, positions):

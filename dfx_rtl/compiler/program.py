@@ -9,6 +9,11 @@ at least one stage before they are read, and never in front of something that co
 the first LayerNorm and of Q, K and V in the layer before, behind the first feed-forward product.
 Behind the last layer that is layer 0 again, for the next token.
 
+In a ring a SYNC follows every product whose columns are shared out, and the last head's score x V.
+It is dispatched while those still wait in their queue, so every chunk leaves as soon as it is
+written. The first product behind it takes the core's own chunks first, then those of the others as
+they come: it is several instructions, segments of its rows. All others find everything there.
+
 With the LayerNorms folded, the products behind them read the residual itself, chunk by chunk as it
 is made; RSTD stands where LAYERNORM stood, and they need its scalar only when their sums leave.
 """
@@ -21,6 +26,7 @@ from ..arith.formats import bits32
 from ..isa import Index, Instruction, Opcode
 from .errors import CompileError
 from .shape import query_name
+from .tiles import product_tiles
 
 __all__ = ["assemble"]
 
@@ -83,24 +89,59 @@ class _Assembler:
 
     def product(self, name, destination, source, *, bias, scale=None, offset=0, residual=None,
                 gelu=False):
-        """A product with the weights of the layer; ``offset`` in chunks of result and bias."""
-        product, chunk = self.products[name], self.registers.chunk
-        fields = {}
-        if scale is not None:
-            fields |= {"scale_enable": 1, "scale": self.registers.scalar(scale)}
-        if residual is not None:
-            fields |= {"residual_enable": 1, "residual": chunk(residual)}
-        self.add(Opcode.CONV1D, destination=chunk(destination) + offset, source=chunk(source),
-                 rows=product.rows, columns=product.columns, block=product.block,
-                 tile=self.layout[name].start, tiles=product.tiles, layer_relative=1,
-                 first=1, last=1, write=1, bias_enable=1, bias=chunk(bias) + offset,
-                 gelu=int(gelu), token_rows=1, **fields)
+        """The core's share of a product with the weights of the layer, if it has one.
+
+        ``offset`` is its place in the result, the bias and the residual, in chunks.
+        """
+        if name not in self.products:
+            return
+        product, config = self.products[name], self.config
+        tile = self.layout[name].start
+
+        def part(columns, first_row, rows, **fields):
+            nonlocal tile
+            tiles = product_tiles(rows, columns, config)
+            self.add(Opcode.CONV1D, source=self.registers.chunk(source) + first_row, rows=rows,
+                     columns=columns, block=product.block, tile=tile, tiles=tiles,
+                     layer_relative=1, token_rows=1, **fields)
+            tile += tiles
+
+        def result(place):
+            chunk = self.registers.chunk
+            fields = {"last": 1, "write": 1, "destination": chunk(destination) + place,
+                      "bias_enable": 1, "bias": chunk(bias) + place, "gelu": int(gelu)}
+            if scale is not None:
+                fields |= {"scale_enable": 1, "scale": self.registers.scalar(scale)}
+            if residual is not None:
+                fields |= {"residual_enable": 1, "residual": chunk(residual) + place}
+            return fields
+
+        left = product.columns
+        if product.segments:
+            columns = min(left, product.block * config.lanes)
+            for share in product.segments:
+                rows = self.shape.own_columns(share, product.rows)
+                is_last = share is product.segments[-1]
+                part(columns, share.first, rows, first=int(share is product.segments[0]),
+                     **(result(offset) if is_last else {}))
+            left -= columns
+            offset += columns // config.tile
+        if left:
+            part(left, 0, product.rows, first=1, **result(offset))
+
+    def sync(self, register, shares):
+        """Bring every core's share of a vector to every core."""
+        if self.shape.core_count > 1:
+            own, chunk = shares[self.shape.core_id], self.registers.chunk(register)
+            self.add(Opcode.SYNC, source=chunk + own.first, chunks=own.count, destination=chunk,
+                     total=shares[-1].end)
 
     def store(self, opcode, register, *, tile, tiles, offset=0, groups=0):
         shape = self.shape
-        self.add(opcode, chunk=self.registers.chunk(register) + offset,
+        first = shape.own_heads.first * shape.head_chunks
+        self.add(opcode, chunk=self.registers.chunk(register) + first + offset,
                  chunks=shape.head_chunks, tile=tile, tiles=tiles, layer_relative=1,
-                 heads=self.model.heads, groups=groups)
+                 heads=shape.own_heads.count, groups=groups)
 
 
 def assemble(shape, layout, registers, lag, *, logits):
@@ -171,12 +212,15 @@ def _embedding(a):
 
 def _attention(a, lag):
     shape, layout = a.shape, a.layout
-    source, scale = a.normalise(0, "ln_1")
-    a.product("attn.key", "key", source, scale=scale, bias="attn.key.bias")
-    a.product("attn.value", "value", source, scale=scale, bias="attn.value.bias")
-    a.store(Opcode.STORE_KEY, "key", tile=layout["attn.key.cache.0"].start,
-            tiles=shape.key_tiles)
-    pairs = shape.pairs
+    heads, pairs = shape.own_heads, shape.pairs
+    if pairs:
+        source, scale = a.normalise(0, "ln_1")
+        place = heads.first * shape.head_chunks
+        a.product("attn.key", "key", source, scale=scale, offset=place, bias="attn.key.bias")
+        a.product("attn.value", "value", source, scale=scale, offset=place,
+                  bias="attn.value.bias")
+        a.store(Opcode.STORE_KEY, "key", tile=layout[f"attn.key.cache.{heads.first}"].start,
+                tiles=shape.key_tiles)
     for step in range(len(pairs) + lag):
         if step < len(pairs):
             first, count = pairs[step]
@@ -194,8 +238,11 @@ def _attention(a, lag):
         if 0 <= step - lag < len(pairs):
             for head in _heads(pairs[step - lag]):
                 _context(a, head)
+    a.sync("context", [share.scaled(shape.head_chunks) for share in shape.sharding.heads])
+    projection = shape.sharding.projection
     a.product("attn.projection", "residual.1", "context", bias="attn.projection.bias",
-              residual="residual.0")
+              residual="residual.0", offset=projection[shape.core_id].first)
+    a.sync("residual.1", projection)
 
 
 def _heads(pair):
@@ -220,10 +267,12 @@ def _scores(a, head):
 
 def _store_values(a):
     shape = a.shape
+    if not shape.own_heads.count:
+        return
+    start = a.layout[f"attn.value.cache.{shape.own_heads.first}"].start
     for split in shape.value_splits:
         a.store(Opcode.STORE_VALUE, "value", offset=split.column // a.config.tile,
-                tile=a.layout["attn.value.cache.0"].start + split.tile, tiles=shape.value_tiles,
-                groups=split.groups)
+                tile=start + split.tile, tiles=shape.value_tiles, groups=split.groups)
 
 
 def _context(a, head):
@@ -241,11 +290,15 @@ def _context(a, head):
 
 
 def _feed_forward(a):
+    inner, output, own = a.shape.sharding.inner, a.shape.sharding.output, a.shape.core_id
     source, scale = a.normalise(1, "ln_2")
-    a.product("mlp.fc", "hidden", source, scale=scale, bias="mlp.fc.bias", gelu=True)
+    a.product("mlp.fc", "hidden", source, scale=scale, bias="mlp.fc.bias", gelu=True,
+              offset=inner[own].first)
+    a.sync("hidden", inner)
     _load_next_layer(a, layer_relative=True, ahead=1)
     a.product("mlp.projection", "residual.0", "hidden", bias="mlp.projection.bias",
-              residual="residual.1")
+              residual="residual.1", offset=output[own].first)
+    a.sync("residual.0", output)
 
 
 def _head(a, logits):
@@ -258,4 +311,7 @@ def _head(a, logits):
     a.layer_norm("normal.0", "residual.0", "ln_f")
     a.add(Opcode.MM, source=a.registers.chunk("normal.0"), rows=product.rows,
           columns=product.columns, block=product.block, tile=a.layout[product.name].start,
-          tiles=product.tiles, first=1, last=1, arg_max=1, logits=int(logits), token_rows=1)
+          tiles=product.tiles, first=1, last=1, arg_max=1, arg_max_base=a.shape.first_token,
+          logits=int(logits), token_rows=1)
+    if a.shape.core_count > 1:
+        a.add(Opcode.ARG_MAX)

@@ -99,11 +99,11 @@ class RegisterMap:
 
 # (score x V so many pairs behind Q, rows of scores, rows of softmax) in flight; the best that
 # fits is taken. A row of softmax lives from its scores to score x V.
-IN_FLIGHT = ((3, 4, 8), (3, 2, 6), (2, 2, 4), (1, 1, 2))
+IN_FLIGHT = ((4, 4, 10), (3, 4, 8), (3, 2, 6), (2, 2, 4), (1, 1, 2))
 
 
 def plan_registers(shape):
-    """Allocate all registers of a GPT-2 program.
+    """Allocate all registers of a GPT-2 program, the same on every core of a ring.
 
     Returns
     -------
@@ -138,10 +138,10 @@ def _allocate(shape, score_rows, weight_rows):
         # Two, as there are two residuals, so that neither LayerNorm waits for the other's readers.
         registers.add_scalar("rstd.0")
         registers.add_scalar("rstd.1")
-    for row in range(min(score_rows, shape.model.heads)):
+    for row in range(min(score_rows, shape.most_heads)):
         registers.add_vector(f"scores.{row}", shape.position_chunks)
         registers.add_scalar(f"maximum.{row}")
-    for row in range(min(weight_rows, shape.model.heads)):
+    for row in range(min(weight_rows, shape.most_heads)):
         registers.add_vector(f"softmax.{row}", shape.position_chunks)
         registers.add_scalar(f"inverse_sum.{row}")
     return registers

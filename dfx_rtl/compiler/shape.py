@@ -1,8 +1,10 @@
 """The sizes of a model on a core: chunks, groups and tiles of everything that it computes."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from .errors import CompileError
+from .sharding import arrival_order, check_ring, plan_sharding
 from .tiles import block_of, product_tiles
 
 __all__ = ["LAYERNORMS", "Product", "Shape", "ValueSplit", "in_bursts", "query_name"]
@@ -20,13 +22,30 @@ MAX_COUNT = (1 << 8) - 1
 
 @dataclass(frozen=True)
 class Product:
-    """A matrix product with weights: the name of its tiles in HBM, and its size."""
+    """A matrix product with weights: the name of its tiles in HBM, and its size.
+
+    Members
+    -------
+    name : str
+    rows, columns, block, tiles : int
+    segments : tuple of Share
+        The row chunks of the first block in the order in which they are read, an instruction each;
+        none if all are read in one, from the first to the last.
+    """
 
     name: str
     rows: int
     columns: int
     block: int
     tiles: int
+    segments: tuple = ()
+
+    @property
+    def row_order(self):
+        """The row chunks of the first block as they are read, or None in their natural order."""
+        if not self.segments:
+            return None
+        return [chunk for share in self.segments for chunk in range(share.first, share.end)]
 
 
 @dataclass(frozen=True)
@@ -63,7 +82,9 @@ def query_name(first, count):
 
 @dataclass(frozen=True)
 class Shape:
-    """A GPT-2's sizes in the units of a core.
+    """A GPT-2's sizes in the units of a core, and the core's share of it.
+
+    Registers and DDR hold whole vectors, and are the same on every core of a ring.
 
     Parameters
     ----------
@@ -73,20 +94,29 @@ class Shape:
         Longest text, prompt and answer, in tokens; sizes the K and V caches.
     layernorm : str
         One of :data:`LAYERNORMS`.
+    core_id, core_count : int
+        The core's place in the ring.
+    ring : str
+        One of :data:`.RINGS`.
 
     Raises
     ------
     CompileError
-        If a size is beyond what the instruction set can say, or ``layernorm`` is unknown.
+        If a size is beyond what the instruction set can say, ``layernorm`` or ``ring`` is unknown,
+        or there is no such core.
     """
 
     config: object
     model: object
     positions: int
     layernorm: str = "explicit"
+    core_id: int = 0
+    core_count: int = 1
+    ring: str = "bidirectional"
 
     def __post_init__(self):
         model = self.model
+        check_ring(self.core_id, self.core_count, self.ring)
         if self.layernorm not in LAYERNORMS:
             raise CompileError(f"layernorm must be {' or '.join(map(repr, LAYERNORMS))}, "
                                f"not {self.layernorm!r}")
@@ -109,6 +139,41 @@ class Shape:
                 f"head_dim must be at most {self.config.max_block * self.config.lanes}, "
                 f"not {model.head_dim}: a block of {self.config.max_block} groups is not whole "
                 f"chunks with tile {self.config.tile} and lanes {self.config.lanes}")
+        # Here, so that too many cores are refused with everything else.
+        assert self.sharding.heads[-1].end == model.heads
+
+    @cached_property
+    def sharding(self):
+        """The shares of all cores: a :class:`.Sharding`."""
+        config, model = self.config, self.model
+        groups = config.groups_per_chunk
+        return plan_sharding(
+            self.core_count, heads=model.heads,
+            head_tiles=3 * self.emb_chunks * config.groups(self.head_columns),
+            projection=(self.emb_chunks, self.heads_chunks * groups),
+            inner=(self.inner_chunks, self.emb_chunks * groups),
+            output=(self.emb_chunks, self.inner_chunks * groups),
+            vocabulary=config.chunks(model.vocabulary))
+
+    @property
+    def own_heads(self):
+        """The core's heads: a :class:`.Share`."""
+        return self.sharding.heads[self.core_id]
+
+    @property
+    def most_heads(self):
+        """The heads of the core that has the most."""
+        return max(share.count for share in self.sharding.heads)
+
+    @property
+    def first_token(self):
+        """The token id that the first column of the core's LM head stands for."""
+        return self.sharding.vocabulary[self.core_id].first * self.config.tile
+
+    def own_columns(self, share, columns):
+        """How many of ``columns`` columns a share, in chunks, holds."""
+        tile = self.config.tile
+        return max(0, min(share.end * tile, columns) - share.first * tile)
 
     @property
     def folded(self):
@@ -152,9 +217,9 @@ class Shape:
 
     @property
     def pairs(self):
-        """Heads whose Q is one product: (first head, heads)."""
-        heads = self.model.heads
-        return [(first, min(2, heads - first)) for first in range(0, heads, 2)]
+        """The core's heads whose Q is one product: (first head, heads)."""
+        own = self.own_heads
+        return [(first, min(2, own.end - first)) for first in range(own.first, own.end, 2)]
 
     @property
     def key_tiles(self):
@@ -178,27 +243,42 @@ class Shape:
         last = self.value_splits[-1]
         return last.tile + in_bursts(self.position_chunks * last.groups, self.config)
 
-    @property
+    @cached_property
     def layer_products(self):
-        """The products of a layer, in the order of their tiles in HBM."""
-        model, heads = self.model, self.model.heads
-        return [
-            self._product("attn.key", model.emb, heads * self.head_columns),
-            self._product("attn.value", model.emb, heads * self.head_columns),
+        """The core's products of a layer, in the order of their tiles in HBM.
+
+        The first one behind a SYNC reads its rows in the order in which the ring brings them. Once
+        its first block is done, they are all there.
+        """
+        model, sharding, own = self.model, self.sharding, self.core_id
+        projection, inner, output = sharding.projection, sharding.inner, sharding.output
+        head_columns = self.own_heads.count * self.head_columns
+        products = [
+            self._product("attn.key", model.emb, head_columns, output if self.folded else ()),
+            self._product("attn.value", model.emb, head_columns),
             *(self._product(query_name(first, count), model.emb, count * self.head_columns)
               for first, count in self.pairs),
-            self._product("attn.projection", heads * self.head_columns, model.emb),
-            self._product("mlp.fc", model.emb, model.inner),
-            self._product("mlp.projection", model.inner, model.emb),
+            self._product("attn.projection", model.heads * self.head_columns,
+                          self.own_columns(projection[own], model.emb),
+                          [share.scaled(self.head_chunks) for share in sharding.heads]),
+            self._product("mlp.fc", model.emb, self.own_columns(inner[own], model.inner),
+                          projection if self.folded else ()),
+            self._product("mlp.projection", model.inner,
+                          self.own_columns(output[own], model.emb), inner),
         ]
+        return [product for product in products if product.columns]
 
     @property
     def head_product(self):
-        """The LM head: the transposed token embedding."""
-        return self._product("lm_head", self.model.emb, self.model.vocabulary)
+        """The LM head: the transposed token embedding, or the core's share of it."""
+        share = self.sharding.vocabulary[self.core_id]
+        return self._product("lm_head", self.model.emb,
+                             self.own_columns(share, self.model.vocabulary))
 
     def useful_tiles(self, position, *, head=True):
-        """Tiles that hold an operand that a valid result of this position needs: the roof.
+        """Tiles of this core that hold an operand that a valid result of this position needs.
+
+        With one core it is the roof. The roof of a ring is :func:`.cluster_roof`.
 
         Parameters
         ----------
@@ -207,18 +287,32 @@ class Shape:
         head : bool
             Whether the LM head is executed, as it is for every generated token.
         """
-        config, model = self.config, self.model
-        emb_groups, chunks, length = config.groups(model.emb), self.emb_chunks, position + 1
-        layer = (3 * chunks * model.heads * self.head_groups
-                 + self.heads_chunks * emb_groups
-                 + chunks * config.groups(model.inner) + self.inner_chunks * emb_groups
-                 + model.heads * (config.groups(length) * self.head_chunks
-                                  + config.chunks(length) * self.head_groups))
+        config, model, heads, length = self.config, self.model, self.own_heads.count, position + 1
+        emb_chunks, sharding, own = self.emb_chunks, self.sharding, self.core_id
+
+        def groups(shares, columns):
+            return config.groups(self.own_columns(shares[own], columns))
+
+        layer = (3 * emb_chunks * heads * self.head_groups
+                 + self.heads_chunks * groups(sharding.projection, model.emb)
+                 + emb_chunks * groups(sharding.inner, model.inner)
+                 + self.inner_chunks * groups(sharding.output, model.emb)
+                 + heads * (config.groups(length) * self.head_chunks
+                            + config.chunks(length) * self.head_groups))
         return model.layers * layer + (self.head_product.tiles if head else 0)
 
-    def _product(self, name, rows, columns):
-        return Product(name, rows, columns, block_of(columns, self.config),
-                       product_tiles(rows, columns, self.config))
+    def _product(self, name, rows, columns, origins=()):
+        """A product; ``origins`` are the cores' shares of its row chunks, if they come by ring."""
+        config, segments = self.config, ()
+        if not columns:
+            return Product(name, rows, 0, 0, 0)
+        block = block_of(columns, config)
+        # What stands behind the first block is an instruction of its own, and begins on a chunk.
+        if origins and (config.groups(columns) <= block or block % config.groups_per_chunk == 0):
+            order = arrival_order(self.core_id, self.core_count, self.ring)
+            segments = tuple(origins[core] for core in order if origins[core].count)
+        return Product(name, rows, columns, block, product_tiles(rows, columns, config),
+                       segments if len(segments) > 1 else ())
 
     @property
     def layer_vectors(self):

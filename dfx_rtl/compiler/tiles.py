@@ -32,7 +32,7 @@ def block_of(columns, config):
     return block
 
 
-def tile_image(matrix, block, config):
+def tile_image(matrix, block, config, row_order=None):
     """The tiles of a matrix, in stream order.
 
     Parameters
@@ -42,6 +42,8 @@ def tile_image(matrix, block, config):
     block : int
         Column groups in a block.
     config : CoreConfig
+    row_order : list of int or None
+        The chunks of rows of the first block in another order than their natural one.
 
     Returns
     -------
@@ -68,12 +70,14 @@ def tile_image(matrix, block, config):
         used = matrix[:, first * config.lanes:(first + count) * config.lanes].view(np.uint16)
         part[:rows, :used.shape[1]] = used
         part = part.reshape(chunks, config.tile, count, config.lanes).transpose(0, 2, 3, 1)
+        if row_order is not None and first == 0:
+            part = part[row_order]
         start = first * chunks
         image[start:start + chunks * count].reshape(part.shape)[...] = part
     return image.reshape(len(image), config.lanes * config.tile)
 
 
-def untile(image, rows, columns, block, config):
+def untile(image, rows, columns, block, config, row_order=None):
     """The matrix, ``rows`` by ``columns`` in float16, that :func:`tile_image` made tiles of."""
     chunks, groups = config.chunks(rows), config.groups(columns)
     matrix = np.empty((chunks * config.tile, groups * config.lanes), np.uint16)
@@ -81,6 +85,8 @@ def untile(image, rows, columns, block, config):
         count = min(block, groups - first)
         part = image[first * chunks:(first + count) * chunks]
         part = part.reshape(chunks, count, config.lanes, config.tile).transpose(0, 3, 1, 2)
+        if row_order is not None and first == 0:
+            part = part[np.argsort(row_order)]
         matrix[:, first * config.lanes:(first + count) * config.lanes] = part.reshape(
             chunks * config.tile, count * config.lanes)
     return matrix[:rows, :columns].view(np.float16)

@@ -3,12 +3,15 @@
 The decoder in the core checks single instructions; this checks how they fit together.
 """
 
-from ..isa import Opcode
+from ..isa import LENGTH, Opcode
 from .errors import CompileError
 from .operands import groups_of, operands_of
 
 __all__ = ["verify"]
 
+# What a segment that is not the last must not have: all of it follows the sum.
+_OUTPUT = ("write", "arg_max", "logits", "maximum_enable", "scale_enable", "bias_enable",
+           "residual_enable", "gelu", "mask")
 _FLOW = (Opcode.TOKEN, Opcode.LAYER, Opcode.NEXT_LAYER, Opcode.LM_HEAD, Opcode.END)
 
 
@@ -56,7 +59,8 @@ class _Checker:
         self._written_scalars = set()
         self._layer_chunks = set()
         self._stored = []
-        self._partial = 0  # column groups whose sums wait in the accumulators
+        self._partial = 0  # columns whose sums wait in the accumulators
+        self._candidate = False  # an arg max waits for ARG_MAX
 
     def check(self, number, instruction):
         if instruction.opcode in (Opcode.LAYER, Opcode.NEXT_LAYER):
@@ -66,18 +70,46 @@ class _Checker:
             raise CompileError(
                 f"instruction {number} ({instruction.opcode.name}), {field}: {message}")
 
-        operands = operands_of(instruction, self._config, self._positions, self._core_count)
+        if instruction.format_name == "flow":
+            self._check_open(fail)
+        elif instruction.format_name == "router":
+            self._check_router(instruction, fail)
+        operands = operands_of(instruction, self._config, self._positions)
         if instruction.format_name == "matrix":
             self._check_matrix(instruction, fail)
         elif instruction.format_name == "vector":
             self._check_vector(instruction, operands, fail)
         elif instruction.format_name == "dma":
             self._check_dma(instruction, fail)
-        elif instruction.format_name == "router" and not instruction.chunks:
-            fail("chunks", "must be at least 1, not 0")
         self._check_ranges(operands, fail)
         self._check_tiles(instruction, operands, fail)
         self._check_registers(instruction, operands, fail)
+
+    def _check_open(self, fail):
+        """What a part of the program must not leave behind."""
+        if self._partial:
+            fail("opcode", "the sums of the segment before have not left the accumulators")
+        if self._candidate:
+            fail("opcode", "the arg max before has not gone round the ring")
+
+    def _check_router(self, instruction, fail):
+        if self._core_count == 1:
+            fail("opcode", "a single core has no ring")
+        if instruction.opcode == Opcode.ARG_MAX:
+            if not self._candidate:
+                fail("opcode", "no arg max stands before")
+            self._candidate = False
+            return
+        own_end = instruction.source + instruction.chunks
+        end = instruction.destination + instruction.total
+        if not instruction.total:
+            fail("total", "must be at least 1, not 0")
+        if not instruction.destination <= instruction.source <= own_end <= end:
+            fail("source", f"the own share {instruction.source}..{own_end - 1} must be in the "
+                           f"vector {instruction.destination}..{end - 1}")
+        for chunk in range(instruction.source, own_end):
+            if chunk not in self._layer_chunks:
+                fail("source", f"chunk {chunk} is sent before this layer has written it")
 
     def _check_matrix(self, instruction, fail):
         config = self._config
@@ -111,17 +143,31 @@ class _Checker:
                           f"not {instruction.block}")
         if instruction.first and self._partial:
             fail("first", "the sums of the segment before have not left the accumulators")
-        if not instruction.first and self._partial != groups:
-            fail("first", f"the segment before left {self._partial} column groups, "
-                          f"this one has {groups}")
-        self._partial = 0 if instruction.last else groups
+        columns = self._positions if instruction.columns_from_position else instruction.columns
+        if not instruction.first and self._partial != columns:
+            fail("first", f"the segment before has {self._partial} columns, this one {columns}")
+        self._partial = 0 if instruction.last else columns
+        self._check_arg_max(instruction, fail)
         if not instruction.last:
-            for field in ("write", "arg_max", "logits", "maximum_enable"):
+            for field in _OUTPUT:
                 if getattr(instruction, field):
                     fail(field, "nothing leaves a segment that is not the last")
         elif not (instruction.write or instruction.arg_max or instruction.logits
                   or instruction.maximum_enable):
             fail("write", "the result goes nowhere")
+
+    def _check_arg_max(self, instruction, fail):
+        end = instruction.arg_max_base + instruction.columns
+        if not instruction.arg_max:
+            if instruction.arg_max_base:
+                fail("arg_max_base", f"must be 0 without arg_max, not {instruction.arg_max_base}")
+        elif end >= 1 << LENGTH:
+            fail("arg_max_base", f"the last index must be at most {(1 << LENGTH) - 2}, "
+                                 f"not {end - 1}")
+        elif self._core_count > 1:
+            if self._candidate:
+                fail("arg_max", "the one before has not gone round the ring")
+            self._candidate = True
 
     def _check_vector(self, instruction, operands, fail):
         if (operands.chunk_reads or operands.chunk_writes) \

@@ -42,6 +42,8 @@ class Decoder(wiring.Component):
         The instruction.
     vocabulary : In(17)
         Number of tokens: the bound of an address that a token id indexes.
+    ring : In(1)
+        There are other cores: the router's instructions are legal.
     unit : Out(Unit)
         Whose queue it goes to.
     ranges : Out(array of {start, count})
@@ -59,6 +61,7 @@ class Decoder(wiring.Component):
         super().__init__({
             "issue": In(IssueLayout),
             "vocabulary": In(LENGTH),
+            "ring": In(1),
             "unit": Out(Unit),
             "ranges": Out(data.ArrayLayout(self._range, DESTINATIONS + SOURCES)),
             "cause": Out(Cause),
@@ -219,9 +222,21 @@ class Decoder(wiring.Component):
                         ]
             m.d.comb += hbm_range.eq(hbm_end > config.hbm_tiles)
         with m.Elif(opcode == Opcode.SYNC):
-            m.d.comb += [self.unit.eq(Unit.ROUTER), illegal.eq(router.chunks == 0)]
-            destination(0, router.destination, router.chunks)
+            # The own share stands in the vector; what is before and behind it comes.
+            share_end = Signal(LENGTH)
+            vector_end = Signal(LENGTH)
+            m.d.comb += [
+                self.unit.eq(Unit.ROUTER),
+                share_end.eq(router.source + router.chunks),
+                vector_end.eq(router.destination + router.total),
+                illegal.eq(~self.ring | (router.total == 0) | (share_end > vector_end)
+                           | (router.source < router.destination)),
+            ]
+            destination(0, router.destination, router.source - router.destination)
+            destination(1, share_end, vector_end - share_end)
             source(0, router.source, router.chunks)
+        with m.Elif(opcode == Opcode.ARG_MAX):
+            m.d.comb += [self.unit.eq(Unit.ROUTER), illegal.eq(~self.ring)]
         with m.Else():
             m.d.comb += illegal.eq(1)
 

@@ -3,6 +3,7 @@
 from ..bus.registers import Access, Field, Register, RegisterMap
 from ..control.causes import Cause
 from ..control.state import State
+from ..router.layouts import FLIT_RUN
 from .activity import Account
 
 __all__ = ["IDENTIFIER", "REGISTERS", "COUNTERS"]
@@ -44,7 +45,7 @@ REGISTERS = RegisterMap((
                                "start"),
     ), "what the core does"),
     Register("ERROR", 0x010, _RO, (
-        Field("place", 16, 0, "channel, instruction, position or unit: see the cause"),
+        Field("place", 16, 0, "channel, instruction, position, unit or direction: see the cause"),
         Field("cause", 5, 0, ", ".join(f"{cause.value} {cause.name}" for cause in Cause)),
         Field("response", 2, 0, "the AXI response, where one is the cause"),
     ), "why it stopped"),
@@ -60,8 +61,9 @@ REGISTERS = RegisterMap((
         Field("token", 1, 0, "a token was generated"),
     ), "events since they were cleared"),
 
-    _word("CORE_ID", 0x040, _RW, "this core's place in the ring", width=4),
-    _word("CORE_COUNT", 0x044, _RW, "cores in the ring", width=4, reset=1),
+    _word("CORE_ID", 0x040, _RW, "this core's place in the ring (for the host's information)",
+          width=4),
+    _word("CORE_COUNT", 0x044, _RW, "cores in the ring, 1 to 8", width=4, reset=1),
     _word("LAYERS", 0x048, _RW, "decoder layers", width=8),
     _word("HEADS", 0x04C, _RW, "attention heads (for the host's information)", width=8),
     _word("EMBEDDING", 0x050, _RW, "embedding size (for the host's information)", width=16),
@@ -80,6 +82,11 @@ REGISTERS = RegisterMap((
           reset=1 << 16),
     _word("FIRST_POSITION", 0x074, _RW, "where the run begins; the caches hold the positions "
                                         "before it from an earlier run", width=16),
+    Register("RING", 0x078, _RW, (
+        Field("bidirectional", 1, 0, "chunks go both ways round the ring"),
+        Field("run", FLIT_RUN, 0, "number of the run: the same on all cores, another than of any "
+                                  "core's last run"),
+    ), "how the cores of a ring work together; all must have stopped before one starts"),
     *_long("PROGRAM_BASE", 0x080, _RW, "DDR address of the program"),
     *_long("TOKEN_BASE", 0x088, _RW, "DDR address of the prompt's token ids, 32 bits each"),
     *_long("OUTPUT_BASE", 0x090, _RW, "DDR address of the generated token ids, 32 bits each"),

@@ -43,6 +43,8 @@ class Scheduler(wiring.Component):
         Instructions in program order.
     vocabulary : In(17)
         Number of tokens.
+    ring : In(1)
+        There are other cores.
     commands_mpu, commands_vpu, commands_load, commands_store, commands_router : Out(stream)
         Commands to the units.
     retired : In(5)
@@ -66,6 +68,7 @@ class Scheduler(wiring.Component):
         super().__init__({
             "issues": In(stream.Signature(IssueLayout)),
             "vocabulary": In(17),
+            "ring": In(1),
             **{f"commands_{unit.name.lower()}": Out(stream.Signature(shape))
                for unit, shape in _COMMANDS.items()},
             "retired": In(len(Unit)),
@@ -101,6 +104,7 @@ class Scheduler(wiring.Component):
         m.d.comb += [
             decoder.issue.eq(issue),
             decoder.vocabulary.eq(self.vocabulary),
+            decoder.ring.eq(self.ring),
             scoreboard.probe.eq(entry + step),
             scoreboard.claim.eq(entry),
             scoreboard.claim_unit.eq(unit),

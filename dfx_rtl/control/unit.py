@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from ..bus.axi import AxiLiteSignature
 from ..bus.registers import AxiLiteRegisters
 from ..isa import INSTRUCTION_BITS, Unit
+from ..router.layouts import CORES, DIRECTIONS, FLIT_RUN, FaultPlace
 from .accounting import Accounting
 from .activity import Account, Activity
 from .causes import Cause
@@ -57,13 +58,22 @@ class ControlUnit(wiring.Component):
         Memory ports that owe an answer: what the watchdog names.
     memory_progress : In(1)
         Data moved between a memory and the core.
+    router_fault, router_place : In(1), In(FaultPlace)
+        A flit has broken a rule.
+    router_awaited, router_blocked : In(2), In(2)
+        Directions in which the router waits: what the watchdog names.
+    router_progress : In(1)
+        A flit moved.
+    link_error : In(8), for each of the two links
+        Not 0: the link to the next core, or to the one before, has failed, and why. It counts only
+        if there are other cores.
     activity : In(Activity)
         What the MPU does.
     account : Out(Account)
         What the cycle is spent on.
     overflow, invalid : In(1)
         Events of the arithmetic.
-    core_id, core_count, logits_base, logits_stride, output_index : Out
+    core_count, bidirectional, run, logits_base, logits_stride, output_index : Out
         Registers and state that the units use.
     """
 
@@ -92,12 +102,19 @@ class ControlUnit(wiring.Component):
             "hbm_waiting": In(config.channels),
             "ddr_waiting": In(1),
             "memory_progress": In(1),
+            "router_fault": In(1),
+            "router_place": In(FaultPlace),
+            "router_awaited": In(DIRECTIONS),
+            "router_blocked": In(DIRECTIONS),
+            "router_progress": In(1),
+            "link_error": In(8).array(DIRECTIONS),
             "activity": In(Activity),
             "account": Out(Account),
             "overflow": In(1),
             "invalid": In(1),
-            "core_id": Out(4),
             "core_count": Out(4),
+            "bidirectional": Out(1),
+            "run": Out(FLIT_RUN),
             "logits_base": Out(40),
             "logits_stride": Out(32),
             "output_index": Out(16),
@@ -156,8 +173,8 @@ class ControlUnit(wiring.Component):
         m.d.comb += [
             controller.sequencing.eq(dispatch.running | ahead.running),
             controller.busy.eq(scheduler.busy | issuer.busy | self.memory_busy),
-            controller.progress.eq(self.memory_progress | self.retired.any()
-                                   | (self.activity == Activity.BUSY)),
+            controller.progress.eq(self.memory_progress | self.router_progress
+                                   | self.retired.any() | (self.activity == Activity.BUSY)),
         ]
         self._faults(m, controller, scheduler, issuer)
         return m
@@ -177,6 +194,14 @@ class ControlUnit(wiring.Component):
                         m.d.comb += fault.cause.eq(Cause[kind.name])
             with m.If((error.kind == ErrorKind.HBM_READ) | (error.kind == ErrorKind.HBM_WRITE)):
                 m.d.comb += fault.place.eq(error.channel)
+        with m.Elif(scheduler.ring & (self.link_error[0] | self.link_error[1]).any()):
+            first = self.link_error[0].any()
+            m.d.comb += [
+                fault.cause.eq(Cause.LINK),
+                fault.place.eq(Cat(Mux(first, *self.link_error), ~first)),
+            ]
+        with m.Elif(self.router_fault):
+            m.d.comb += [fault.cause.eq(Cause.ROUTER_PROTOCOL), fault.place.eq(self.router_place)]
 
         with m.If(self.hbm_waiting.any()):
             m.d.comb += owing.cause.eq(Cause.WATCHDOG_HBM)
@@ -185,6 +210,11 @@ class ControlUnit(wiring.Component):
                     m.d.comb += owing.place.eq(channel)
         with m.Elif(self.ddr_waiting):
             m.d.comb += owing.cause.eq(Cause.WATCHDOG_DDR)
+        with m.Elif((self.router_awaited | self.router_blocked).any()):
+            m.d.comb += [
+                owing.cause.eq(Cause.WATCHDOG_LINK),
+                owing.place.eq(Cat(self.router_awaited, self.router_blocked)),
+            ]
         with m.Else():
             m.d.comb += [owing.cause.eq(Cause.WATCHDOG_CORE), owing.place.eq(scheduler.in_flight)]
 
@@ -210,8 +240,11 @@ class ControlUnit(wiring.Component):
             parameters.end_of_text_enable.eq(registers.end_of_text.enable),
             parameters.watchdog.eq(registers.watchdog.value),
             scheduler.vocabulary.eq(registers.vocabulary.value),
-            self.core_id.eq(registers.core_id.value),
+            scheduler.ring.eq((registers.core_count.value >= 2)
+                              & (registers.core_count.value <= CORES)),
             self.core_count.eq(registers.core_count.value),
+            self.bidirectional.eq(registers.ring.bidirectional),
+            self.run.eq(registers.ring.run),
             self.logits_base.eq(long("logits_base")),
             self.logits_stride.eq(registers.logits_stride.value),
             self.output_index.eq(controller.token_count),

@@ -11,8 +11,9 @@ from ..bus.axi import Response
 from ..control.causes import Cause
 from ..control.registers import COUNTERS, IDENTIFIER, REGISTERS
 from ..control.state import State
+from ..router.layouts import FLIT_RUN
 
-__all__ = ["Bus", "CoreError", "Driver", "Status"]
+__all__ = ["Bus", "CoreError", "Driver", "Status", "next_run"]
 
 
 class Bus(ABC):
@@ -65,6 +66,22 @@ class Status:
     state: State
     overflow: bool
     invalid: bool
+
+
+async def next_run(drivers):
+    """A number for the next run of a ring, which none of its cores had in its last run.
+
+    What an ended run has left on the links carries the number of that run, and is dropped.
+
+    Parameters
+    ----------
+    drivers : list of Driver
+        Of all cores of the ring.
+    """
+    last = [(await driver.read("RING"))["run"] for driver in drivers]
+    count = 1 << FLIT_RUN
+    return next(number % count for number in range(last[0] + 1, last[0] + count)
+                if number % count not in last)
 
 
 class Driver:
@@ -133,8 +150,12 @@ class Driver:
                          enable=int(parameters.end_of_text is not None))
         await self.write("INTERRUPT_ENABLE", done=1, error=1, token=1)
 
-    async def start(self, parameters, prompt, output_count, *, first_position=0):
+    async def start(self, parameters, prompt, output_count, *, first_position=0, run_number=None):
         """Write the prompt and start a run; returns at once. See :meth:`run`."""
+        if parameters.core_count > 1:
+            if run_number is None:
+                run_number = await next_run([self])
+            await self.write("RING", bidirectional=int(parameters.bidirectional), run=run_number)
         words = b"".join(int(token).to_bytes(4, "little") for token in prompt)
         await self._bus.write_memory(parameters.token_base, words)
         await self.write("INPUT_COUNT", value=len(prompt))
@@ -143,7 +164,8 @@ class Driver:
         await self.write("INTERRUPT_STATUS", done=1, error=1, token=1)
         await self.write("CONTROL", start=1)
 
-    async def run(self, parameters, prompt, output_count, on_token=None, *, first_position=0):
+    async def run(self, parameters, prompt, output_count, on_token=None, *, first_position=0,
+                  run_number=None):
         """Start a run and wait for its end.
 
         Parameters
@@ -159,6 +181,10 @@ class Driver:
         first_position : int
             Where the run begins. To go on with a text, give all of it as the prompt, and the number
             of its first tokens that earlier runs have processed: K and V of those are still in HBM.
+        run_number : int or None
+            For a core in a ring, see :func:`next_run`. All cores get the same one, and none of them
+            is started before all have stopped. None counts on from this core's last run, which is
+            right if all cores of the ring have always run together.
 
         Returns
         -------
@@ -170,7 +196,8 @@ class Driver:
         CoreError
             If the core stopped with an error.
         """
-        await self.start(parameters, prompt, output_count, first_position=first_position)
+        await self.start(parameters, prompt, output_count, first_position=first_position,
+                         run_number=run_number)
         tokens = []
         while True:
             await self._bus.wait()

@@ -1,16 +1,25 @@
 """Matrix instructions."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ..arith.formats import FP16_NEGATIVE_INFINITY, canonical32
-from ..arith.golden import exact_to_fp32, to_fp32
-from .exact import Columns, dot, exact_flags, exact_integers
+from ..arith.golden import to_fp32
+from .exact import Columns, dot
 
-__all__ = ["MatrixUnit"]
+__all__ = ["Candidate", "MatrixUnit"]
 
 # Bytes of weights that are kept in binary64. The others are kept in binary16: a quarter of the
 # memory, and an eighth more time for a model of 355 M weights.
 _WIDE_BYTES = 1 << 27
+
+
+class Candidate(NamedTuple):
+    """The largest of some logits: its value in binary32 and its index, -1 if all are NaN."""
+
+    logit: np.float32
+    token: int
 
 
 class MatrixUnit:
@@ -28,7 +37,7 @@ class MatrixUnit:
         self._hbm = hbm
         self._weights = {}
         self._wide_bytes = 0
-        self._sums = None
+        self._segments = []
 
     def forget(self):
         """HBM has changed: read weights anew."""
@@ -39,20 +48,24 @@ class MatrixUnit:
 
         Returns
         -------
-        (logits, token)
-            The results in binary32 if they are to be written, and the index of the largest if
-            asked for; each None otherwise. A token of -1 says that every result is a NaN.
+        (logits, candidate)
+            The results in binary32 if they are to be written, and the :class:`Candidate` if asked
+            for; each None otherwise.
         """
         state = self._state
         position = tag.position
         rows = position + 1 if instruction.rows_from_position else instruction.rows
         columns = position + 1 if instruction.columns_from_position else instruction.columns
         tile = instruction.tile + (layer_base if instruction.layer_relative else 0)
-        x = state.read(instruction.source, rows)
-        matrix = self._matrix(instruction, tile, rows, columns)
-        v = self._accumulate(instruction, x, matrix)
-        if v is None:
+        # An exact sum of segments is the exact sum of all rows: it is taken with the last one.
+        if instruction.first:
+            self._segments = []
+        self._segments.append((state.read(instruction.source, rows).copy(),
+                               (instruction, tile, rows, columns)))
+        if not instruction.last:
             return None, None
+        x, places = zip(*self._segments, strict=True)
+        v = dot(np.concatenate(x), self._matrix(places))
         state.check(v, np.inf)
         if instruction.scale_enable:
             v = state.multiply(v, state.read_scalar(instruction.scale))
@@ -64,7 +77,7 @@ class MatrixUnit:
         if instruction.write or instruction.maximum_enable:
             self._store(instruction, tag, v)
         return (v if instruction.logits else None,
-                self._arg_max(v) if instruction.arg_max else None)
+                self._arg_max(v, instruction.arg_max_base) if instruction.arg_max else None)
 
     def _store(self, instruction, tag, v):
         state = self._state
@@ -77,40 +90,31 @@ class MatrixUnit:
         if instruction.maximum_enable:
             state.write_scalar(tag, instruction.maximum, to_fp32(_maximum(h)))
 
-    def _arg_max(self, v):
+    def _arg_max(self, v, base):
         if np.isnan(v).any():
             self._state.flags.invalid = True
             if np.isnan(v).all():
-                return -1
-        return int(np.nanargmax(v))
+                return Candidate(v[0], -1)
+        column = int(np.nanargmax(v))
+        return Candidate(v[column], base + column)
 
-    def _accumulate(self, instruction, x, matrix):
-        """The sums in binary32, or None if they stay in the accumulators."""
-        if instruction.first and instruction.last:
-            return dot(x, matrix)
-        integers = np.array(exact_integers(x, matrix.narrow), dtype=object)
-        flags = exact_flags(x, matrix.narrow)
-        if not instruction.first:
-            integers = integers + self._sums[0]
-            flags = tuple(a | b for a, b in zip(flags, self._sums[1], strict=True))
-        if not instruction.last:
-            self._sums = integers, flags
-            return None
-        positive, negative, nan = flags
-        return exact_to_fp32(integers, positive_infinity=positive, negative_infinity=negative,
-                             nan=nan)
-
-    def _matrix(self, instruction, tile, rows, columns):
-        if instruction.key_value:
-            return Columns(self._columns(instruction, tile, rows, columns), wide=True)
-        key = tile, rows, columns, instruction.block, instruction.transposed
+    def _matrix(self, places):
+        """The matrix of all segments, each (instruction, first tile, rows, columns)."""
+        if any(instruction.key_value for instruction, *_ in places):
+            return Columns(self._joined(places), wide=True)
+        key = tuple((*place, instruction.block, instruction.transposed)
+                    for instruction, *place in places)
         if key not in self._weights:
-            values = self._columns(instruction, tile, rows, columns)
+            values = self._joined(places)
             size = 8 * values.size
             wide = self._wide_bytes + size <= _WIDE_BYTES
             self._wide_bytes += size if wide else 0
             self._weights[key] = Columns(values, wide=wide)
         return self._weights[key]
+
+    def _joined(self, places):
+        parts = [self._columns(*place) for place in places]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
     def _columns(self, instruction, tile, rows, columns):
         """The matrix by columns, out of its tiles: block, row chunk, group."""

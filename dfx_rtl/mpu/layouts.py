@@ -11,7 +11,7 @@ __all__ = ["LogitsLayout", "OUTPUT_FIELDS", "OutputCommand", "OutputGroup", "Tar
 #: The fields of a matrix instruction that the output pass needs, with their widths.
 OUTPUT_FIELDS = {
     "write": 1, "scale_enable": 1, "bias_enable": 1, "residual_enable": 1, "gelu": 1, "mask": 1,
-    "maximum_enable": 1, "maximum": SCALAR, "arg_max": 1, "logits": 1,
+    "maximum_enable": 1, "maximum": SCALAR, "arg_max": 1, "arg_max_base": LENGTH, "logits": 1,
 }
 
 
@@ -58,5 +58,5 @@ def LogitsLayout(lanes):
 
 
 def TokenLayout():
-    """The arg max: column, its binary32 value, and whether there was a column that is a number."""
+    """The arg max: column and base, its binary32 value, and whether any column is a number."""
     return data.StructLayout({"id": LENGTH, "logit": Fp32, "found": 1, "tag": TAG})

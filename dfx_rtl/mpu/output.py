@@ -270,7 +270,7 @@ class OutputFunctionUnit(wiring.Component):
         with m.If(arg_max.done & end.last):
             m.d.sync += [
                 valid.eq(1),
-                token.id.eq(arg_max.index),
+                token.id.eq(arg_max.index + end.arg_max_base),
                 token.logit.eq(arg_max.value),
                 token.found.eq(arg_max.found),
                 token.tag.eq(end.tag),

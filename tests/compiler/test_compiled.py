@@ -21,7 +21,8 @@ def test_run_parameters(checkpoint):
         "token_base": layout["prompt"].start, "output_base": layout["output"].start,
         "logits_base": layout["logits"].start, "logits_stride": 272,
         "layer_stride": layout.layer_stride, "layers": 2, "heads": 5, "emb": 40,
-        "vocabulary": 65, "positions": 12, "end_of_text": 7, "core_id": 0, "core_count": 1}
+        "vocabulary": 65, "positions": 12, "end_of_text": 7, "core_id": 0, "core_count": 1,
+        "bidirectional": True}
     assert compiled.hbm.shape == (2, layout.hbm_tiles * NANO.word_bytes)
     assert compiled.ddr.shape == (layout.image_bytes,)
     assert compiled.ddr_bytes == layout.ddr_bytes
@@ -43,9 +44,14 @@ def test_images_in_files_are_the_same(checkpoint, tmp_path):
 
 
 @pytest.mark.parametrize("core, message", [
-    ({"core_count": 2}, "core_count must be 1, not 2: programs for several cores are not built "
-                        "yet"),
+    ({"core_count": 0}, "core_count must be in 1..8, not 0"),
+    ({"core_count": 9}, "core_count must be in 1..8, not 9"),
+    ({"core_count": 2.0}, "core_count must be in 1..8, not 2.0"),
     ({"core_id": 1}, "core_id must be in 0..0, not 1"),
+    ({"core_id": 3, "core_count": 3}, "core_id must be in 0..2, not 3"),
+    ({"core_id": -1, "core_count": 3}, "core_id must be in 0..2, not -1"),
+    ({"ring": "star"}, "ring must be 'bidirectional' or 'unidirectional', not 'star'"),
+    ({"core_count": 5}, "core_count must be at most 4, the chunks of the vocabulary, not 5"),
     ({"positions": 17}, "positions must be in 1..16, the model's, not 17"),
 ])
 def test_errors(checkpoint, core, message):

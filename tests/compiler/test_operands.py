@@ -9,9 +9,9 @@ from dfx_rtl.isa import Instruction, Opcode
 NANO = CONFIGS["nano"]
 
 
-def touched(opcode, core_count=1, **fields):
+def touched(opcode, **fields):
     """(reads, writes) as sets of places: ``c`` chunks, ``s`` scalars, ``t`` tiles."""
-    operands = operands_of(Instruction(opcode, **fields), NANO, 20, core_count)
+    operands = operands_of(Instruction(opcode, **fields), NANO, 20)
     reads, writes = (
         {f"{letter}{place}" for letter, entries in zip("cst", lists, strict=True)
          for entry in entries for place in entry.places}
@@ -69,6 +69,21 @@ def test_dma_and_router():
                             tiles=50)
     assert reads == {"c3", "c5"}
     assert writes == {f"t{n}" for n in (*range(100, 109), *range(150, 159))}
-    assert touched(Opcode.SYNC, 2, source=1, destination=8, chunks=2) == (
-        {"c1", "c2"}, {"c8", "c9", "c10", "c11"})
+    assert touched(Opcode.ARG_MAX) == (set(), set())
     assert touched(Opcode.END) == (set(), set())
+
+
+@pytest.mark.parametrize("source, chunks, reads, writes", [
+    (8, 2, {"c8", "c9"}, {"c10", "c11", "c12"}),
+    (9, 3, {"c9", "c10", "c11"}, {"c8", "c12"}),
+    (12, 1, {"c12"}, {"c8", "c9", "c10", "c11"}),
+    (10, 0, set(), {"c8", "c9", "c10", "c11", "c12"}),
+    (13, 0, set(), {"c8", "c9", "c10", "c11", "c12"}),
+    (8, 5, {"c8", "c9", "c10", "c11", "c12"}, set()),
+])
+def test_sync_reads_its_share_and_writes_the_rest(source, chunks, reads, writes):
+    fields = {"source": source, "chunks": chunks, "destination": 8, "total": 5}
+    assert touched(Opcode.SYNC, **fields) == (reads, writes)
+    operands = operands_of(Instruction(Opcode.SYNC, **fields), NANO, 20)
+    assert len(operands.chunk_writes) <= 2
+    assert all(entry.count for entry in (*operands.chunk_reads, *operands.chunk_writes))

@@ -18,13 +18,13 @@ SIZES = {"124M": (768, 12, 12), "345M": (1024, 24, 16), "774M": (1280, 36, 20),
          "1.5B": (1600, 48, 25)}
 
 
-def program(config, model, *, logits=False, layernorm="explicit"):
-    shape = Shape(config, model, model.positions, layernorm)
+def program(config, model, *, logits=False, layernorm="explicit", core_id=0, core_count=1):
+    shape = Shape(config, model, model.positions, layernorm, core_id, core_count)
     layout = plan_layout(shape, logits=logits)
     registers, lag = plan_registers(shape)
     instructions = assemble(shape, layout, registers, lag, logits=logits)
     verify(instructions, config, positions=model.positions, layers=model.layers,
-           layer_stride=layout.layer_stride)
+           layer_stride=layout.layer_stride, core_count=core_count)
     return instructions, layout, registers
 
 
@@ -35,6 +35,25 @@ def test_published_models_fit_a_u280(size, layernorm):
     model = Gpt2Config(emb=emb, layers=layers, heads=heads, vocabulary=50257, positions=1024)
     instructions, _, _ = program(CONFIGS["u280"], model, logits=True, layernorm=layernorm)
     assert len(instructions) < 128
+
+
+@pytest.mark.parametrize("layernorm", ["explicit", "folded"])
+@pytest.mark.parametrize("size, cores", [("345M", 2), ("774M", 2), ("1.5B", 4), ("1.5B", 8)])
+def test_published_models_fit_a_ring_of_u280(size, cores, layernorm):
+    emb, layers, heads = SIZES[size]
+    model = Gpt2Config(emb=emb, layers=layers, heads=heads, vocabulary=50257, positions=1024)
+    for core in range(cores):
+        instructions, _, _ = program(CONFIGS["u280"], model, logits=True, layernorm=layernorm,
+                                     core_id=core, core_count=cores)
+        assert len(instructions) < 128
+        # The MPU's queue holds what stands between the first score x V and the SYNC.
+        sync = next(number for number, entry in enumerate(instructions)
+                    if entry.opcode == Opcode.SYNC)
+        context = [number for number, entry in enumerate(instructions[:sync])
+                   if entry.opcode == Opcode.MM]
+        matrix = [entry for entry in instructions[context[0]:sync]
+                  if entry.format_name == "matrix"]
+        assert context[-1] == sync - 1 and len(matrix) < CONFIGS["u280"].queue_depth
 
 
 def test_order_of_attention():

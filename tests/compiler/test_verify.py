@@ -37,9 +37,15 @@ def context(**fields):
                                  "destination": 9} | fields)
 
 
-def check(*body, setup=(), flow=FLOW):
+def sync(**fields):
+    return Instruction(Opcode.SYNC, **{"source": 1, "chunks": 1, "destination": 0, "total": 4}
+                       | fields)
+
+
+def check(*body, setup=(), head=(), flow=FLOW, cores=1):
     token, layer, *rest = [Instruction(opcode) for opcode in flow]
-    verify([*setup, token, layer, *body, *rest], NANO, positions=20, layers=2, layer_stride=64)
+    verify([*setup, token, layer, *body, *rest[:2], *head, *rest[2:]], NANO, positions=20, layers=2,
+           layer_stride=64, core_count=cores)
 
 
 def test_right_programs_pass():
@@ -70,9 +76,20 @@ VECTOR = {"destination": 1, "source1": 0, "length": 8}
      "instruction 4 (CONV1D), first: the sums of the segment before have not left the "
      "accumulators"),
     ([load(), product(first=0)],
-     "instruction 3 (CONV1D), first: the segment before left 0 column groups, this one has 4"),
-    ([load(), product(last=0, write=0), product(first=0, columns=6, tiles=3)],
-     "instruction 4 (CONV1D), first: the segment before left 4 column groups, this one has 3"),
+     "instruction 3 (CONV1D), first: the segment before has 0 columns, this one 8"),
+    ([load(), product(last=0, write=0), product(first=0, columns=7)],
+     "instruction 4 (CONV1D), first: the segment before has 8 columns, this one 7"),
+    ([load(), product(last=0, write=0)],
+     "instruction 4 (NEXT_LAYER), opcode: the sums of the segment before have not left the "
+     "accumulators"),
+    *(([load(), product(last=0, write=0, **{field: 1})],
+       f"instruction 3 (CONV1D), {field}: nothing leaves a segment that is not the last")
+      for field in ("logits", "maximum_enable", "scale_enable", "bias_enable", "residual_enable",
+                    "gelu", "mask")),
+    ([load(), product(arg_max_base=1)],
+     "instruction 3 (CONV1D), arg_max_base: must be 0 without arg_max, not 1"),
+    ([load(), product(arg_max=1, arg_max_base=(1 << 17) - 8)],
+     "instruction 3 (CONV1D), arg_max_base: the last index must be at most 131070, not 131071"),
     ([load(), product(), store_key(), scores(block=2)],
      "instruction 5 (MASKED_MM), block: must be 1 where the columns follow the position, not 2"),
     ([load(), product(), store_key(), scores(tiles=2)],
@@ -90,7 +107,8 @@ VECTOR = {"destination": 1, "source1": 0, "length": 8}
     ([load(), product(), Instruction(Opcode.STORE_VALUE, chunk=1, chunks=1, heads=1)],
      "instruction 4 (STORE_VALUE), groups: must be at least 1, not 0"),
     ([Instruction(Opcode.COPY)], "instruction 2 (COPY), tiles: must be at least 1, not 0"),
-    ([Instruction(Opcode.SYNC)], "instruction 2 (SYNC), chunks: must be at least 1, not 0"),
+    ([Instruction(Opcode.SYNC)], "instruction 2 (SYNC), opcode: a single core has no ring"),
+    ([Instruction(Opcode.ARG_MAX)], "instruction 2 (ARG_MAX), opcode: a single core has no ring"),
     ([load(address=8)], "instruction 2 (LOAD), address: must be a multiple of 16, not 8"),
     ([load(stride=24)], "instruction 2 (LOAD), stride: must be a multiple of 16, not 24"),
     ([load(address=1 << 24)],
@@ -129,6 +147,50 @@ VECTOR = {"destination": 1, "source1": 0, "length": 8}
 def test_mistakes(body, message):
     with pytest.raises(CompileError) as error:
         check(*body)
+    assert str(error.value) == message
+
+
+HEAD = product(Opcode.MM, layer_relative=0, write=0, arg_max=1, arg_max_base=(1 << 17) - 9)
+ARG_MAX = Instruction(Opcode.ARG_MAX)
+
+
+def test_right_programs_of_a_ring_pass():
+    check(load(), product(), sync(), product(source=3, destination=5),
+          head=[HEAD, ARG_MAX], cores=2)
+    check(load(), product(), sync(chunks=0), sync(source=0, chunks=2), sync(source=4, chunks=0),
+          sync(source=0, chunks=2, total=2), cores=8)
+
+
+@pytest.mark.parametrize("body, message", [
+    ([load(), product(), sync(total=0)], "instruction 4 (SYNC), total: must be at least 1, not 0"),
+    ([load(), product(), sync(destination=2)],
+     "instruction 4 (SYNC), source: the own share 1..1 must be in the vector 2..5"),
+    ([load(), product(), sync(chunks=4)],
+     "instruction 4 (SYNC), source: the own share 1..4 must be in the vector 0..3"),
+    ([load(), product(), sync(source=5, chunks=0)],
+     "instruction 4 (SYNC), source: the own share 5..4 must be in the vector 0..3"),
+    ([load(), product(), sync(chunks=2)],
+     "instruction 4 (SYNC), source: chunk 2 is sent before this layer has written it"),
+    ([load(), sync(), product()],
+     "instruction 3 (SYNC), source: chunk 1 is sent before this layer has written it"),
+    ([load(), product(), sync(destination=1, total=1024)],
+     "instruction 4 (SYNC), destination: the register file holds 1024 chunks, not 1025"),
+])
+def test_mistakes_in_a_sync(body, message):
+    with pytest.raises(CompileError) as error:
+        check(*body, cores=2)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize("head, message", [
+    ([ARG_MAX], "instruction 6 (ARG_MAX), opcode: no arg max stands before"),
+    ([HEAD, ARG_MAX, ARG_MAX], "instruction 8 (ARG_MAX), opcode: no arg max stands before"),
+    ([HEAD], "instruction 7 (END), opcode: the arg max before has not gone round the ring"),
+    ([HEAD, HEAD], "instruction 7 (MM), arg_max: the one before has not gone round the ring"),
+])
+def test_mistakes_in_an_arg_max(head, message):
+    with pytest.raises(CompileError) as error:
+        check(load(), product(), head=head, cores=2)
     assert str(error.value) == message
 
 

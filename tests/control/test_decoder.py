@@ -59,3 +59,43 @@ def test_vector_instructions(simulate, opcode):
             assert len(ranges) == DESTINATIONS + SOURCES
 
     simulate(bench, testbench)
+
+
+@pytest.mark.parametrize("source, chunks, total", [
+    (40, 3, 10), (43, 3, 10), (47, 3, 10), (40, 0, 10), (44, 0, 10), (50, 0, 10), (40, 10, 10)])
+def test_sync_claims_what_is_not_its_own(simulate, source, chunks, total):
+    bench = Clocked()
+    dut = bench.dut
+
+    async def testbench(ctx):
+        instruction = Instruction(Opcode.SYNC, source=source, chunks=chunks, destination=40,
+                                  total=total)
+        ctx.set(dut.ring, 1)
+        ctx.set(dut.issue, {"instruction": instruction.encode()})
+        await ctx.delay(1e-9)
+        assert ctx.get(dut.cause) == Cause.NONE and ctx.get(dut.unit) == Unit.ROUTER
+        ranges = [(ctx.get(entry.start), ctx.get(entry.count)) for entry in dut.ranges]
+
+        def places(part):
+            return [start + step for start, count in part for step in range(count)]
+
+        own = list(range(source, source + chunks))
+        assert places(ranges[DESTINATIONS:]) == own
+        assert places(ranges[:DESTINATIONS]) == [
+            place for place in range(40, 40 + total) if place not in own]
+
+    simulate(bench, testbench)
+
+
+def test_arg_max_touches_no_register(simulate):
+    bench = Clocked()
+    dut = bench.dut
+
+    async def testbench(ctx):
+        ctx.set(dut.ring, 1)
+        ctx.set(dut.issue, {"instruction": Instruction(Opcode.ARG_MAX).encode()})
+        await ctx.delay(1e-9)
+        assert ctx.get(dut.cause) == Cause.NONE and ctx.get(dut.unit) == Unit.ROUTER
+        assert not any(ctx.get(entry.count) for entry in dut.ranges)
+
+    simulate(bench, testbench)

@@ -72,6 +72,22 @@ LAST = CONFIG.vector_chunks - 1
                                   tile=CONFIG.hbm_tiles - 99, layer_relative=1)),
     (Cause.HBM_RANGE, Instruction(Opcode.COPY, tiles=2, tile=CONFIG.hbm_tiles - 1)),
     (Cause.ILLEGAL_INSTRUCTION, Instruction(Opcode.SYNC)),
+    (Cause.NONE, Instruction(Opcode.SYNC, source=4, destination=4, total=1)),
+    (Cause.NONE, Instruction(Opcode.SYNC, source=5, destination=4, total=1)),
+    (Cause.NONE, Instruction(Opcode.SYNC, source=4, chunks=1, destination=4, total=1)),
+    (Cause.ILLEGAL_INSTRUCTION, Instruction(Opcode.SYNC, source=6, destination=4, total=1)),
+    (Cause.ILLEGAL_INSTRUCTION, Instruction(Opcode.SYNC, source=3, destination=4, total=1)),
+    (Cause.ILLEGAL_INSTRUCTION, Instruction(Opcode.SYNC, source=3, chunks=1, destination=4,
+                                            total=1)),
+    (Cause.ILLEGAL_INSTRUCTION, Instruction(Opcode.SYNC, source=4, chunks=2, destination=4,
+                                            total=1)),
+    (Cause.NONE, Instruction(Opcode.SYNC, source=LAST - 1, destination=LAST - 1, total=2)),
+    (Cause.NONE, Instruction(Opcode.SYNC, source=LAST, chunks=1, destination=LAST - 1, total=2)),
+    (Cause.REGISTER_RANGE, Instruction(Opcode.SYNC, source=LAST - 1, destination=LAST - 1,
+                                       total=3)),
+    (Cause.REGISTER_RANGE, Instruction(Opcode.SYNC, source=LAST, chunks=2, destination=LAST - 1,
+                                       total=3)),
+    (Cause.NONE, Instruction(Opcode.ARG_MAX)),
     (Cause.ILLEGAL_INSTRUCTION, None),
 ])
 def test_what_cannot_run_is_named(simulate, put, cause, instruction):
@@ -83,6 +99,7 @@ def test_what_cannot_run_is_named(simulate, put, cause, instruction):
 
     async def bench(ctx):
         ctx.set(dut.vocabulary, 65)
+        ctx.set(dut.ring, 1)
         found, place = await fault_of(ctx, dut, put, instruction or Nothing(), place=77,
                                       position=5, layer_base=100)
         assert found == cause
@@ -90,6 +107,18 @@ def test_what_cannot_run_is_named(simulate, put, cause, instruction):
             assert place == 77
             await ctx.tick().repeat(5)
             assert Cause(ctx.get(dut.cause)) == cause
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("instruction", [
+    Instruction(Opcode.SYNC, source=4, chunks=1, destination=4, total=1),
+    Instruction(Opcode.ARG_MAX)], ids=lambda instruction: instruction.opcode.name)
+def test_a_core_that_is_alone_has_no_router(simulate, put, instruction):
+    dut = Scheduler(CONFIG)
+
+    async def bench(ctx):
+        assert await fault_of(ctx, dut, put, instruction) == (Cause.ILLEGAL_INSTRUCTION, 0)
 
     simulate(dut, bench)
 
@@ -111,8 +140,13 @@ def random_program(rng, count):
             program.append((Instruction(Opcode.LOAD, chunk=first, chunks=1),
                             Unit.LOAD, {first}, set()))
         else:
-            program.append((Instruction(Opcode.SYNC, source=first, destination=second, chunks=1),
-                            Unit.ROUTER, {second}, {first}))
+            destination, total = rng.randrange(4), rng.randint(1, 3)
+            own = rng.randrange(total + 1), rng.randrange(total + 1)
+            share = set(range(destination + min(own), destination + max(own)))
+            program.append((Instruction(Opcode.SYNC, source=destination + min(own),
+                                        chunks=len(share), destination=destination, total=total),
+                            Unit.ROUTER, set(range(destination, destination + total)) - share,
+                            share))
     return program
 
 
@@ -130,6 +164,7 @@ def test_registers_hold_what_program_order_says(simulate, seed):
     retired = []
 
     async def front(ctx):
+        ctx.set(dut.ring, 1)
         for place, (instruction, *_) in enumerate(program):
             issue(ctx, dut, instruction, place=place)
             ctx.set(dut.issues.valid, 1)

@@ -1,6 +1,7 @@
 """The driver against a core made of a dictionary."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,7 +9,7 @@ from dfx_rtl.compiler import RunParameters
 from dfx_rtl.control.causes import Cause
 from dfx_rtl.control.registers import IDENTIFIER, REGISTERS
 from dfx_rtl.control.state import State
-from dfx_rtl.host.driver import Bus, CoreError, Driver
+from dfx_rtl.host.driver import Bus, CoreError, Driver, next_run
 
 RUN = RunParameters(program_base=1 << 33, program_length=9, token_base=0x100, output_base=0x200,
                     logits_base=0, logits_stride=0, layer_stride=64, layers=2, heads=2, emb=16,
@@ -96,3 +97,42 @@ def test_a_reset_that_does_not_drain():
 
     assert asyncio.run(Driver(Stuck([])).reset(patience=3)) is False
     assert asyncio.run(Driver(FakeBus([])).reset()) is True
+
+
+def ring_run(core_id):
+    return SimpleNamespace(**vars(RUN) | {"core_id": core_id, "core_count": 3,
+                                          "bidirectional": True})
+
+
+def test_each_run_of_a_ring_has_a_number_of_its_own():
+    bus = FakeBus([3])
+    driver = Driver(bus)
+    ring = REGISTERS["RING"]
+
+    async def host():
+        seen = []
+        await driver.configure(ring_run(1))
+        for number in (None,) * 17 + (4, None):
+            await driver.start(ring_run(1), [5], 1, run_number=number)
+            fields = ring.unpack(bus.words[ring.offset])
+            assert fields["bidirectional"] == 1
+            seen.append(fields["run"])
+        return seen
+
+    assert asyncio.run(host()) == [*range(1, 16), 0, 1, 4, 5]
+    assert bus.words[REGISTERS["CORE_COUNT"].offset] == 3
+
+
+@pytest.mark.parametrize("last, number", [
+    ((0, 0, 0), 1), ((15, 15), 0), ((3, 4, 5), 6), ((15, 0, 1), 2), ((7,), 8)])
+def test_a_number_that_no_core_had(last, number):
+    buses = [FakeBus([]) for _ in last]
+    for bus, run in zip(buses, last, strict=True):
+        bus.put("RING", run=run)
+    assert asyncio.run(next_run([Driver(bus) for bus in buses])) == number
+
+
+def test_a_core_that_is_alone_leaves_the_ring_register_alone():
+    bus = FakeBus([3])
+    asyncio.run(Driver(bus).start(RUN, [5], 1))
+    assert REGISTERS["RING"].offset not in bus.words

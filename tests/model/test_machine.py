@@ -12,9 +12,10 @@ from dfx_rtl.arith.formats import bits32
 from dfx_rtl.arith.golden import exact_to_fp32, exp16, gelu16, recip32, recip_sqrt32
 from dfx_rtl.compiler import compile
 from dfx_rtl.compiler.fold import fold_bias, fold_weights
+from dfx_rtl.compiler.images import program_words
 from dfx_rtl.config import CONFIGS
 from dfx_rtl.gpt2 import Checkpoint, Reference
-from dfx_rtl.isa import Opcode
+from dfx_rtl.isa import Instruction, Opcode
 from dfx_rtl.model import (
     CacheWrite,
     LogitsWrite,
@@ -219,7 +220,7 @@ def test_tokens_come_one_by_one_and_stand_in_ddr(checkpoint):
     tokens = list(machine.generate([1, 2], 5))
     assert machine.run([1, 2], 5) == tokens
     assert machine.run([1, 2], 0) == []
-    raw = machine._ddr.read(compiled.run.output_base, 20).view("<u4")
+    raw = machine._core._ddr.read(compiled.run.output_base, 20).view("<u4")
     assert raw.tolist() == tokens
 
 
@@ -311,6 +312,23 @@ def test_no_logit_is_a_number(checkpoint):
         machine.run([1, 2], 1)
     assert str(error.value) == "position 1: no logit is a number"
     assert machine.flags.invalid
+
+
+def test_a_core_of_a_ring_is_not_a_machine(checkpoint):
+    compiled = compile(checkpoint(), NANO, core_id=1, core_count=3)
+    with pytest.raises(RunError) as error:
+        Machine(compiled)
+    assert str(error.value) == ("the program is that of core 1 of 3: Cluster runs all of them "
+                                "together")
+
+
+def test_a_single_core_has_no_ring(checkpoint):
+    compiled = compile(checkpoint(), NANO)
+    ddr = compiled.ddr.copy()
+    ddr[:32] = program_words([Instruction(Opcode.SYNC, total=1)])
+    with pytest.raises(RunError) as error:
+        Machine(dataclasses.replace(compiled, ddr=ddr)).run([1], 1)
+    assert str(error.value) == "instruction 0 (SYNC): a single core has no ring"
 
 
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.name)

@@ -66,11 +66,11 @@ def test_output_pass(name, rows, columns, block):
     v = v + bias.astype(np.float32)
     v = v + residual.astype(np.float32)
     h = golden.gelu16(v.astype(np.float16))
-    logits, token = bench.execute(scale_enable=1, scale=5, bias_enable=1, bias=20,
+    logits, candidate = bench.execute(scale_enable=1, scale=5, bias_enable=1, bias=20,
                                   residual_enable=1, residual=60, gelu=1, write=1, logits=1,
                                   arg_max=1, maximum_enable=1, maximum=9)
     assert np.array_equal(bits32(logits), bits32(v))
-    assert token == int(np.argmax(v))
+    assert candidate == (v.max(), int(np.argmax(v)))
     assert np.array_equal(bits16(bench.state.read(100, columns)), bits16(h))
     assert bench.state.read_scalar(9) == h.max()
     chunks = bench.config.chunks(columns)
@@ -129,6 +129,23 @@ def test_segments_are_one_sum():
     assert np.array_equal(bits32(logits), bits32(bench.sums(x)))
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_segments_take_what_was_read_when_they_ran(order):
+    """The registers may change before the last one."""
+    weights = normal(24, 7, scale=100)
+    bench, x = Bench(weights), normal(24, scale=100)
+    for number, first in enumerate(order):
+        bench.put(5, x[8 * first:8 * first + 8])
+        logits, _ = bench.execute(source=5, rows=8, tile=3 + first * bench.block,
+                                  tiles=bench.block, first=int(number == 0),
+                                  last=int(number == 2), logits=int(number == 2))
+    assert np.array_equal(bits32(logits), bits32(bench.sums(x)))
+    # A product of its own begins anew.
+    bench.put(0, x)
+    logits, _ = bench.execute(logits=1)
+    assert np.array_equal(bits32(logits), bits32(bench.sums(x)))
+
+
 def test_segments_join_infinities():
     weights = np.zeros((16, 2), np.float16)
     weights[0], weights[8] = [np.inf, 1], [-np.inf, -np.inf]
@@ -151,8 +168,18 @@ def test_arg_max(values, token, invalid):
     bench = Bench(np.array([values]))
     bench.put(0, [1])
     _, found = bench.execute(arg_max=1)
-    assert found == token
+    assert found.token == token
+    if token >= 0:
+        assert found.logit == np.float32(values[token])
     assert bench.state.flags.invalid == invalid
+
+
+def test_arg_max_of_a_share_counts_from_its_base():
+    bench = Bench(np.array([[-3, 5, 5, 1]]))
+    bench.put(0, [1])
+    assert bench.execute(arg_max=1, arg_max_base=1000)[1] == (5, 1001)
+    bench.put(0, [np.nan])
+    assert bench.execute(arg_max=1, arg_max_base=1000)[1].token == -1
 
 
 @pytest.mark.parametrize("values, bits", [

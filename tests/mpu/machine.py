@@ -166,7 +166,7 @@ class Golden:
             numbers = np.flatnonzero(~np.isnan(v))
             if len(numbers):
                 index = int(numbers[np.argmax(v[numbers])])
-                self.tokens.append((index, int(bits32(v[index])), 1, tag))
+                self.tokens.append((inst.arg_max_base + index, int(bits32(v[index])), 1, tag))
             else:
                 self.tokens.append((None, None, 0, tag))
 

@@ -39,7 +39,8 @@ def random_jobs(rng, config, count, *, max_rows=30, max_columns=40, kinds=("norm
             source=int(rng.integers(0, inputs - chunks + 1)),
             bias=int(rng.integers(0, inputs - chunks + 1)),
             residual=int(rng.integers(0, inputs - chunks + 1)),
-            scale=int(rng.integers(0, 32)), maximum=32 + number % 32)
+            scale=int(rng.integers(0, 32)), maximum=32 + number % 32,
+            arg_max_base=int(rng.integers(0, (1 << 17) - max_columns)))
         position = int(rng.integers(0, 1 << 16))
         if rng.random() < 0.2:
             fields.update(rows_from_position=1, rows=0)
