@@ -114,7 +114,8 @@ FORMATS = {
         Field("columns_from_position", 1, "columns = position + 1; a step is a group of l "
                                           "positions"),
         Field("transposed", 1, "tiles are in V's order: a row's l values side by side"),
-        Field("key_value", 1, "the fetch waits until every earlier K or V store is acknowledged"),
+        Field("key_value", 1, "the fetch waits until every earlier store of K, or of V if "
+                              "`transposed`, is acknowledged"),
         Field("first", 1, "the accumulators start at zero"),
         Field("last", 1, "the accumulators leave through the output pass; without it they stay"),
         Field("write", 1, "the results go to the vector register file"),

@@ -108,7 +108,8 @@ VARIANTS = {
                                                                      "write_latency": 675}),
 }
 #: 120 kernel cycles of 200 MHz, and 60 of every 780 for refresh, in cycles of 450 MHz.
-TIMING = {"latency": 270, "write_latency": 270, "refresh_interval": 1755, "refresh_length": 135}
+TIMING = {"latency": 270, "write_latency": 270, "refresh_interval": 1755, "refresh_length": 135,
+          "outstanding": 64}
 
 
 def _rewritten(compiled, rewrite):

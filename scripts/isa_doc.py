@@ -45,7 +45,7 @@ Instructions are dispatched in program order. One waits at dispatch while a regi
 is still to be read or written by an earlier one; what it reads it waits for in its unit, chunk by
 chunk. Units are the MPU, the VPU, LOAD (with COPY), STORE and the router; within a unit
 instructions run in order. Tiles are fetched ahead of dispatch. A fetch with `key_value` waits until
-every store of K or V that stands before it in the program is acknowledged.
+every store of K, or with `transposed` of V, that stands before it in the program is acknowledged.
 
 In a ring every core has a program of its own. They differ in sizes, addresses and in the order of
 rows, and a core leaves out what it has no share of. All execute the same SYNC and ARG_MAX in the

@@ -52,8 +52,8 @@ def _arguments():
                         help="compare every write with the numpy machine")
     parser.add_argument("--vcd", metavar="FILE", help="record waves")
     parser.add_argument("--from-cycle", type=int, default=0, metavar="A",
-                        help="first recorded cycle")
-    parser.add_argument("--to-cycle", type=int, metavar="B", help="last recorded cycle")
+                        help="first cycle of the waves and of the profile's picture")
+    parser.add_argument("--to-cycle", type=int, metavar="B", help="last one")
     parser.add_argument("--json", metavar="FILE", help="write the result")
     parser.add_argument("--profile", metavar="NAME",
                         help="write where every cycle goes: NAME.json for ui.perfetto.dev, "
@@ -238,7 +238,7 @@ def _run(options, directory):
         Path(options.json).write_text(json.dumps(summary, indent=2) + "\n")
     if profile is not None:
         timeline = Timeline(compiled, len(prompt), recording, result, first_position=first)
-        paths = profile.write(timeline, summary)
+        paths = profile.write(timeline, summary, options.from_cycle, options.to_cycle)
         print(f"profile: {', '.join(map(str, paths))}", file=sys.stderr)
     return summary
 

@@ -11,7 +11,7 @@ from dfx_rtl.isa import Unit
 
 from .profile import activity_spans
 
-__all__ = ["ProfileFiles", "chrome_trace", "page", "picture"]
+__all__ = ["ProfileFiles", "chrome_trace", "page", "picture", "window"]
 
 #: Spans of the MPU's activity in a file, and pieces of a counter.
 ACTIVITIES, BUCKETS = 20_000, 2_000
@@ -51,12 +51,21 @@ class ProfileFiles:
             path = path.with_suffix("")
         object.__setattr__(self, "name", path)
 
-    def write(self, timeline, summary):
-        """Write all three; ``summary`` is that of ``sim.generate``. Returns their paths."""
+    def write(self, timeline, summary, first=0, last=None):
+        """Write all three; ``summary`` is that of ``sim.generate``. Returns their paths.
+
+        The picture shows the cycles from ``first`` to before ``last``, counted from the start of
+        the simulation as those of waves are.
+        """
         view = _view(timeline, summary)
+        first = max(0, first - timeline.start)
+        last = timeline.cycles if last is None else min(last - timeline.start, timeline.cycles)
+        if not first < last:
+            first, last = 0, timeline.cycles
+        shown = view if last - first == timeline.cycles else window(view, first, last)
         paths = []
         for suffix, content in (("json", chrome_trace(view)), ("html", page(timeline, view)),
-                                ("svg", picture(view))):
+                                ("svg", picture(shown))):
             paths.append(self.name.parent / f"{self.name.name}.{suffix}")
             paths[-1].write_text(content, encoding="utf-8")
         return paths
@@ -217,6 +226,38 @@ def _unit_table(timeline):
     return _table("The units by instruction", "From the cycle in which a unit takes an instruction "
                   "to its end: waits are in it, and instructions of a unit may overlap.",
                   ["unit", "", "instructions", "cycles, summed", "each"], rows)
+
+
+def window(view, first, last):
+    """A part of a view, from cycle ``first`` to before ``last`` of the run."""
+    def clipped(spans, at=0):
+        for span in spans:
+            start, end = max(span[at], first), min(span[at + 1], last)
+            if start < end:
+                yield [*span[:at], start - first, end - first, *span[at + 2:]], span
+
+    def share(part, span):
+        return (part[1] - part[0]) / (span[1] - span[0])
+
+    counters = []
+    for counter in view["counters"]:
+        size = counter["size"]
+        values = counter["values"][first // size:-(-last // size)]
+        counters.append({**counter, "values": values, "total": sum(values)})
+    return {
+        **view,
+        "note": f"{view['note']}; here cycles {first:,} to {last:,}",
+        "cycles": last - first,
+        "strips": [{**strip, "spans": [part for part, _ in clipped(strip["spans"])]}
+                   for strip in view["strips"]],
+        "activity": [[*part[:2], *(cycles * share(part, span) for cycles in part[2:])]
+                     for part, span in clipped(view["activity"])],
+        "units": [{**unit, "spans": [part for part, _ in clipped(unit["spans"], 1)]}
+                  for unit in view["units"]],
+        "counters": counters,
+        "tokens": [[cycle - first, label] for cycle, label in view["tokens"]
+                   if first <= cycle < last],
+    }
 
 
 def picture(view):

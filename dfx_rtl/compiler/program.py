@@ -221,6 +221,7 @@ def _attention(a, lag):
                   bias="attn.value.bias")
         a.store(Opcode.STORE_KEY, "key", tile=layout[f"attn.key.cache.{heads.first}"].start,
                 tiles=shape.key_tiles)
+        _store_values(a)
     for step in range(len(pairs) + lag):
         if step < len(pairs):
             first, count = pairs[step]
@@ -232,8 +233,6 @@ def _attention(a, lag):
             for head in _heads(pairs[step - 1]):
                 _scores(a, head)
         if step == 1:
-            # Behind the first scores, whose fetch so waits for K alone.
-            _store_values(a)
             a.load_vectors("mlp.projection.bias", "mlp.projection.bias", layer_relative=True)
         if 0 <= step - lag < len(pairs):
             for head in _heads(pairs[step - lag]):
@@ -267,8 +266,6 @@ def _scores(a, head):
 
 def _store_values(a):
     shape = a.shape
-    if not shape.own_heads.count:
-        return
     start = a.layout[f"attn.value.cache.{shape.own_heads.first}"].start
     for split in shape.value_splits:
         a.store(Opcode.STORE_VALUE, "value", offset=split.column // a.config.tile,

@@ -99,7 +99,7 @@ class RegisterMap:
 
 # (score x V so many pairs behind Q, rows of scores, rows of softmax) in flight; the best that
 # fits is taken. A row of softmax lives from its scores to score x V.
-IN_FLIGHT = ((4, 4, 10), (3, 4, 8), (3, 2, 6), (2, 2, 4), (1, 1, 2))
+IN_FLIGHT = ((8, 8, 16), (6, 4, 14), (4, 4, 10), (3, 4, 8), (3, 2, 6), (2, 2, 4), (1, 1, 2))
 
 
 def plan_registers(shape):

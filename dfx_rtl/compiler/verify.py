@@ -218,19 +218,20 @@ class _Checker:
                 fail(entry.field, f"a layer's block holds {self._layer_stride} tiles, not "
                                   f"{entry.first + entry.count}")
         if instruction.opcode in (Opcode.STORE_KEY, Opcode.STORE_VALUE):
-            self._stored += [entry.places for entry in writes]
+            self._stored += [(entry.places, instruction.opcode) for entry in writes]
             for entry in operands.chunk_reads:
                 for chunk in entry.places:
                     if chunk not in self._layer_chunks:
                         fail("chunk", f"chunk {chunk} is stored before this layer has written it")
         for entry in reads:
-            overlapping = [places for places in self._stored
+            overlapping = [(places, opcode) for places, opcode in self._stored
                            if places.start < entry.places.stop
                            and entry.places.start < places.stop]
             if instruction.key_value:
-                # A fetch waits for the stores that stand before it, and only for those.
-                if not any(entry.first in places and entry.places[-1] in places
-                           for places in overlapping):
+                # A fetch waits for the stores of its kind that stand before it, and only for those.
+                kind = Opcode.STORE_VALUE if instruction.transposed else Opcode.STORE_KEY
+                if not any(entry.first in places and entry.places[-1] in places and opcode == kind
+                           for places, opcode in overlapping):
                     fail("tile", "K or V is fetched, but no store of this layer stands before")
             elif overlapping:
                 fail("key_value", "K or V is fetched without waiting for its store")

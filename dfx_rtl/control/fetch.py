@@ -15,9 +15,10 @@ __all__ = ["FetchIssuer"]
 class FetchIssuer(wiring.Component):
     """Picks the matrix instructions out of the program and asks for their tiles.
 
-    It counts the stores of K and V that it passes. A fetch of K or V (``key_value``) carries that
-    count: it must wait until as many have been acknowledged. A fetch that would leave the memory
-    ends the run-ahead and is reported.
+    It counts the stores of K and V that it passes. A fetch of K (``key_value``) carries the count
+    at the last store of K, one of V (``transposed`` too) that at the last store of V: it must wait
+    until as many have been acknowledged. So K is fetched while V is still being made. A fetch
+    that would leave the memory ends the run-ahead and is reported.
 
     Latency: 3 cycles. Throughput: an instruction each 3 cycles.
 
@@ -57,6 +58,8 @@ class FetchIssuer(wiring.Component):
         matrix = data.View(layout("matrix"), self.issues.p.instruction)
         position = self.issues.p.tag.position
         stores = Signal(16)
+        key_stores, value_stores = Signal(16), Signal(16)
+        transposed = Signal(reset_less=True)
         steps = Signal(17, reset_less=True)
         tile = Signal(TILE + 1, reset_less=True)
         tiles = Signal(TILES, reset_less=True)
@@ -70,7 +73,8 @@ class FetchIssuer(wiring.Component):
             self.place.eq(place),
             self.fetches.p.tile.eq(tile),
             self.fetches.p.tiles.eq(total),
-            self.fetches.p.stores.eq(Mux(key_value, stores, 0)),
+            self.fetches.p.stores.eq(
+                Mux(key_value, Mux(transposed, value_stores, key_stores), 0)),
         ]
         with m.FSM() as machine:
             with m.State("IDLE"):
@@ -79,6 +83,7 @@ class FetchIssuer(wiring.Component):
                     m.d.sync += [
                         place.eq(self.issues.p.tag.instruction),
                         key_value.eq(matrix.key_value),
+                        transposed.eq(matrix.transposed),
                         tiles.eq(matrix.tiles),
                         tile.eq(matrix.tile
                                 + Mux(matrix.layer_relative, self.issues.p.layer_base, 0)),
@@ -86,8 +91,10 @@ class FetchIssuer(wiring.Component):
                                      Mux(matrix.rows_from_position,
                                          (position >> tile_shift) + 1, 1))),
                     ]
-                    with m.If((opcode == Opcode.STORE_KEY) | (opcode == Opcode.STORE_VALUE)):
-                        m.d.sync += stores.eq(stores + 1)
+                    with m.If(opcode == Opcode.STORE_KEY):
+                        m.d.sync += [stores.eq(stores + 1), key_stores.eq(stores + 1)]
+                    with m.Elif(opcode == Opcode.STORE_VALUE):
+                        m.d.sync += [stores.eq(stores + 1), value_stores.eq(stores + 1)]
                     with m.Elif((opcode >= Opcode.CONV1D) & (opcode <= Opcode.MM)):
                         m.next = "MULTIPLY"
             with m.State("MULTIPLY"):

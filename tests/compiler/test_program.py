@@ -66,7 +66,7 @@ def test_order_of_attention():
         elif entry.opcode in (Opcode.STORE_KEY, Opcode.STORE_VALUE):
             order.append(entry.opcode.name)
     assert order == [
-        "key", "value", "STORE_KEY", "query.0-1", "query.2-3", "key.0", "key.1", "STORE_VALUE",
+        "key", "value", "STORE_KEY", "STORE_VALUE", "query.0-1", "query.2-3", "key.0", "key.1",
         "query.4", "key.2", "key.3", "key.4", "value.0", "value.1", "value.2", "value.3",
         "value.4", "projection", "mlp.fc", "mlp.projection",
     ]

@@ -32,10 +32,10 @@ def test_names_and_numbers():
 
 def test_more_heads_are_in_flight_where_there_is_room():
     registers, lag = plan_registers(shape())
-    assert lag == 4
-    assert "scores.3" in registers.vectors and "softmax.7" in registers.vectors
-    assert [registers.row("softmax", head) for head in (0, 7, 8, 15)] == [0, 7, 0, 7]
-    fixed = registers.chunks_used - 12 * 8
+    assert lag == 8
+    assert "scores.7" in registers.vectors and "softmax.15" in registers.vectors
+    assert [registers.row("scores", head) for head in (0, 7, 8, 15)] == [0, 7, 0, 7]
+    fixed = registers.chunks_used - 24 * 8
     registers, lag = plan_registers(shape(dataclasses.replace(NANO, vector_chunks=512),
                                           positions=8 * (511 - fixed) // 4))
     assert lag == 1

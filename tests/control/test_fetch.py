@@ -14,7 +14,7 @@ CONFIG = CONFIGS["nano"]
 
 def program(rng, count):
     """Random instructions at random places, with the fetch that each must make."""
-    stores = 0
+    stores = keys = values = 0
     for _ in range(count):
         position, base = rng.randrange(40), rng.randrange(1000)
         kind = rng.choice(("weights", "key", "value", "store", "other"))
@@ -27,14 +27,19 @@ def program(rng, count):
         elif kind == "key":
             steps = position // CONFIG.lanes + 1
             yield (Instruction(Opcode.MASKED_MM, columns_from_position=1, key_value=1, **fields),
-                   position, base, (first, tiles * steps, stores))
+                   position, base, (first, tiles * steps, keys))
         elif kind == "value":
             steps = position // CONFIG.tile + 1
-            yield (Instruction(Opcode.MM, rows_from_position=1, key_value=1, **fields),
-                   position, base, (first, tiles * steps, stores))
+            yield (Instruction(Opcode.MM, rows_from_position=1, key_value=1, transposed=1,
+                               **fields), position, base, (first, tiles * steps, values))
         elif kind == "store":
             stores += 1
-            yield Instruction(rng.choice((Opcode.STORE_KEY, Opcode.STORE_VALUE))), 0, 0, None
+            opcode = rng.choice((Opcode.STORE_KEY, Opcode.STORE_VALUE))
+            if opcode == Opcode.STORE_KEY:
+                keys = stores
+            else:
+                values = stores
+            yield Instruction(opcode), 0, 0, None
         else:
             yield Instruction(Opcode.SOFTMAX), 0, 0, None
 

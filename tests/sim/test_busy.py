@@ -25,7 +25,7 @@ POSITION = 32
 
 
 def run(checkpoint, layernorm):
-    """A token at the end of a prompt: its cycles, the roof, the waits for the VPU by instruction."""
+    """A token at the end of a prompt: its cycles, the roof, the waits for the VPU by place."""
     compiled = compile(Checkpoint.load(checkpoint), CONFIGS["small"], layernorm=layernorm)
     prompt = np.random.default_rng(0).integers(0, 64, POSITION).tolist()
     first = POSITION - 1

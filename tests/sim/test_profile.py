@@ -16,6 +16,7 @@ from dfx_rtl.isa import Opcode, Unit
 from dfx_rtl.model.machine import Machine
 from sim.generate import main
 from sim.profile import Recording, Timeline, activity_spans
+from sim.profile_page import window
 from sim.simulation import Simulation
 from sim.system import TRACE, ProfileLayout
 
@@ -199,6 +200,26 @@ def test_files(checkpoint, tmp_path, capsys):
     picture = ElementTree.parse(tmp_path / "run.svg")
     texts = {element.text for element in picture.iter("{http://www.w3.org/2000/svg}text")}
     assert {"MPU cycles", "MPU", "VPU", "LOAD", "STORE", "HBM tiles", "DDR beats"} <= texts
+
+
+def test_windows_share_out_the_whole():
+    view = {
+        "note": "a run", "cycles": 100, "title": "", "names": [], "labels": [],
+        "strips": [{"name": "layer", "spans": [[0, 60, "a"], [60, 100, "b"]]}],
+        "activity": [[0, 30, 30, 0], [30, 50, 4, 16], [50, 100, 50, 0]],
+        "units": [{"name": "MPU", "rows": 1, "spans": [[0, 10, 55, 7, 0, 1]]}],
+        "counters": [{"name": "tiles", "size": 10, "values": list(range(10)), "total": 45}],
+        "tokens": [[20, "x"], [70, "y"]],
+    }
+    before, behind = window(view, 0, 40), window(view, 40, 100)
+    assert before["activity"] == [[0, 30, 30, 0], [30, 40, 2, 8]]
+    assert behind["activity"] == [[0, 10, 2, 8], [10, 60, 50, 0]]
+    assert before["units"][0]["spans"] == [[0, 10, 40, 7, 0, 1]]
+    assert behind["units"][0]["spans"] == [[0, 0, 15, 7, 0, 1]]
+    assert behind["strips"][0]["spans"] == [[0, 20, "a"], [20, 60, "b"]]
+    assert before["tokens"] == [[20, "x"]] and behind["tokens"] == [[30, "y"]]
+    assert before["counters"][0]["total"] + behind["counters"][0]["total"] == 45
+    assert behind["note"] == "a run; here cycles 40 to 100"
 
 
 def test_no_directory(checkpoint, capsys):
