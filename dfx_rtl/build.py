@@ -258,17 +258,42 @@ def _build(config, directory):
     return data
 
 
+def _build_platform(options):
+    try:
+        # The hardware does not know the cards; only this command does.
+        from platforms.build import main as build_platform
+    except ImportError as error:
+        print(f"error: --platform needs the package platforms beside dfx_rtl: {error}",
+              file=sys.stderr)
+        return 2
+    arguments = [options.platform, "--cages", str(options.cages)]
+    if options.config is not None:
+        arguments += ["--config", options.config]
+    if options.out is not None:
+        arguments += ["--out", str(options.out)]
+    return build_platform(arguments + ["--do-build"] * options.do_build)
+
+
 def main(arguments=None):
     """Run the command; returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m dfx_rtl.build",
                                      description="Write the Verilog of a core, and a summary.")
-    parser.add_argument("--config", default="small", metavar="NAME",
-                        help=f"{', '.join(CONFIGS)}, or a .toml file (default: small)")
+    parser.add_argument("--config", metavar="NAME",
+                        help=f"{', '.join(CONFIGS)}, or a .toml file (default: small; for a card "
+                             f"u280)")
     parser.add_argument("--out", type=Path, metavar="DIR",
                         help="directory of the files (default: build/NAME)")
+    parser.add_argument("--platform", metavar="CARD",
+                        help="write a card's project: its clocks, memory, host and links too")
+    parser.add_argument("--cages", type=int, default=0, metavar="N",
+                        help="with --platform: QSFP28 cages that are used (default: 0)")
+    parser.add_argument("--do-build", action="store_true",
+                        help="with --platform: run Vivado, which must be on PATH")
     options = parser.parse_args(arguments)
+    if options.platform:
+        return _build_platform(options)
     try:
-        config = load_config(options.config)
+        config = load_config(options.config or "small")
         directory = options.out or Path("build") / config.name
         data = _build(config, directory)
     except (ValueError, OSError) as error:

@@ -65,8 +65,9 @@ class Card(wiring.Component):
     hbm_address_width : int
         Bits of a byte address of the HBM.
     cages : int
-        QSFP28 cages that are used: 0 for a core that is alone in its ring. The core sends to the
-        last one and receives from the first.
+        QSFP28 cages that are used: 0 for a core that is alone in its ring. A cable in the first
+        one goes to the core before this one, one in the last to the core behind it. With one cage
+        both are the same core, in a ring of two.
 
     Attributes
     ----------
@@ -177,15 +178,26 @@ class Card(wiring.Component):
     def _elaborate_links(self, m):
         core = self.core
         if not self._cages:
-            # One core: the ring is a loop.
-            connect(m, core.send, core.receive)
+            # A core alone neither sends nor receives.
+            m.d.comb += [send.ready.eq(1) for send in core.send]
             return
         for index, (cage, link) in enumerate(zip(self._cages, self.links, strict=True)):
             m.submodules[f"cage{index}"] = cage
             m.submodules[f"link{index}"] = link
             connect(m, link.transceiver, cage.transceiver)
-        connect(m, core.send, self.links[-1].send)
-        connect(m, self.links[0].receive, core.receive)
+        # In both directions round the ring: send[0] and receive[0] run from a core to the next.
+        previous, following = self.links[0], self.links[-1]
+        connect(m, core.send[0], following.send)
+        connect(m, previous.receive, core.receive[0])
+        if len(self.links) > 1:
+            connect(m, core.send[1], previous.send)
+            connect(m, following.receive, core.receive[1])
+        else:
+            m.d.comb += core.send[1].ready.eq(1)
+        m.d.comb += [
+            core.link_error[0].eq(following.error),
+            core.link_error[1].eq(previous.error),
+        ]
 
     def _constrain(self, platform):
         """Clock crossings, and which die each block is on."""

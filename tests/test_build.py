@@ -228,3 +228,16 @@ def test_the_card(script, tmp_path):
     assert sum(data["seconds"].values()) < 300
     assert data["files"]["dfx_core.v"] < 25e6
     assert script.lint(tmp_path / "dfx_core.v") == ""
+
+
+def test_a_card(tmp_path, capsys):
+    out = tmp_path / "card"
+    assert build.main(["--platform", "u280", "--config", "small", "--out", str(out)]) == 0
+    assert (out / "dfx_card.tcl").exists()
+    assert "Alveo U280 with configuration" in capsys.readouterr().out
+
+
+def test_no_such_card(tmp_path, capsys):
+    assert build.main(["--platform", "u999", "--out", str(tmp_path / "card")]) == 2
+    assert capsys.readouterr().err.startswith("error: platform 'u999' is unknown")
+    assert not (tmp_path / "card").exists()

@@ -9,7 +9,7 @@ from dfx_rtl.bus.axi import AxiLiteSignature
 from dfx_rtl.control.registers import REGISTERS
 from dfx_rtl.core import Core
 from dfx_rtl.dma.requests import ddr_signature, hbm_signature
-from dfx_rtl.registers.ports import ChunkLayout
+from dfx_rtl.router.layouts import FlitLayout
 
 from .vendor import VendorModule, VendorPort
 
@@ -28,7 +28,7 @@ class CoreIp(wiring.Component):
 
     Members
     -------
-    host, interrupt, hbm, ddr, send, receive
+    host, interrupt, hbm, ddr, send, receive, link_error
         As of :class:`~dfx_rtl.core.Core`.
     """
 
@@ -39,8 +39,9 @@ class CoreIp(wiring.Component):
             "interrupt": Out(1),
             "hbm": Out(hbm_signature(config)).array(config.channels),
             "ddr": Out(ddr_signature(config)),
-            "send": Out(stream.Signature(ChunkLayout(config.tile))),
-            "receive": In(stream.Signature(ChunkLayout(config.tile))),
+            "send": Out(stream.Signature(FlitLayout(config.tile))).array(2),
+            "receive": In(stream.Signature(FlitLayout(config.tile))).array(2),
+            "link_error": In(8).array(2),
         })
 
     def module(self):
@@ -58,8 +59,10 @@ class CoreIp(wiring.Component):
             connect(m, core.ddr, flipped(self.ddr))
             for channel in range(self._config.channels):
                 connect(m, core.hbm[channel], flipped(self.hbm[channel]))
-            connect(m, core.send, flipped(self.send))
-            connect(m, flipped(self.receive), core.receive)
+            for side in range(2):
+                connect(m, core.send[side], flipped(self.send[side]))
+                connect(m, flipped(self.receive[side]), core.receive[side])
+                m.d.comb += core.link_error[side].eq(self.link_error[side])
             m.d.comb += self.interrupt.eq(core.interrupt)
             return m
         connections = {"clk": ClockSignal(), "rst": ResetSignal(),

@@ -1,5 +1,5 @@
 # amaranth: UnusedElaboratable=no
-"""Chunks between two cards, over the link layer and the model of the transceivers."""
+"""Flits between two cards, over the link layer and the model of the transceivers."""
 
 import random
 
@@ -7,6 +7,7 @@ import pytest
 from amaranth import *
 from amaranth.lib import wiring
 
+from dfx_rtl.router.layouts import FlitLayout
 from platforms.ring_link import RingLink
 
 CLOCKS = {"sync": (1.8e-8, 0.9e-8),
@@ -36,18 +37,19 @@ class _Cable(wiring.Component):
 
 
 @pytest.mark.parametrize("tile", [8, 16, 64])
-def test_chunks_arrive(simulate, put, get, tile):
+def test_flits_arrive(simulate, put, get, tile):
     """Both ways at once, with stalls: all of them, in order."""
     cable = _Cable(tile)
     rng = random.Random(tile)
-    chunks = [[rng.getrandbits(16 * tile) for _ in range(12)] for _ in range(2)]
+    width = Shape.cast(FlitLayout(tile)).width
+    flits = [[rng.getrandbits(width) for _ in range(12)] for _ in range(2)]
 
     def sender(index):
         async def bench(ctx):
-            for chunk in chunks[index]:
+            for flit in flits[index]:
                 for _ in range(rng.choice((0, 0, 3))):
                     await ctx.tick()
-                ctx.set(cable.ends[index].send.payload.as_value(), chunk)
+                ctx.set(cable.ends[index].send.payload.as_value(), flit)
                 ctx.set(cable.ends[index].send.valid, 1)
                 await ctx.tick().until(cable.ends[index].send.ready)
                 ctx.set(cable.ends[index].send.valid, 0)
@@ -56,13 +58,13 @@ def test_chunks_arrive(simulate, put, get, tile):
     def receiver(index):
         async def bench(ctx):
             receive = cable.ends[index].receive
-            for chunk in chunks[1 - index]:
+            for flit in flits[1 - index]:
                 for _ in range(rng.choice((0, 0, 5))):
                     await ctx.tick()
                 ctx.set(receive.ready, 1)
                 found, = await ctx.tick().sample(receive.payload.as_value()).until(receive.valid)
                 ctx.set(receive.ready, 0)
-                assert found == chunk
+                assert found == flit
             assert ctx.get(cable.ends[index].up)
         return bench
 
