@@ -106,6 +106,8 @@ class MatrixUnit:
                     for instruction, *place in places)
         if key not in self._weights:
             values = self._joined(places)
+            for instruction, tile, *_ in places:
+                self._hbm.release(tile, instruction.tiles)
             size = 8 * values.size
             wide = self._wide_bytes + size <= _WIDE_BYTES
             self._wide_bytes += size if wide else 0

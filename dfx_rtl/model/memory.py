@@ -1,5 +1,7 @@
 """The machine's memories: HBM by tiles, DDR by bytes."""
 
+import mmap
+
 import numpy as np
 
 __all__ = ["Ddr", "Hbm", "private_copy"]
@@ -31,7 +33,9 @@ class Hbm:
 
     def __init__(self, image, config, caches):
         self._config = config
-        words = private_copy(image).view("<u2")
+        self._copy = private_copy(image)
+        self._copied = False
+        words = self._copy.view("<u2")
         # An element of a tile: (channel, tile, place in the channel's word).
         self._words = words.reshape(config.channels, -1, config.word_bits // 16)
         size = self._words.shape[2]
@@ -48,6 +52,21 @@ class Hbm:
         words = self._words[:, tile:tile + tiles]
         return words.transpose(1, 0, 2).reshape(tiles, -1)
 
+    def release(self, tile, tiles):
+        """Give back the memory of tiles that are still as the image has them, if it is a mapped
+        file; they would be read from there again."""
+        if self._copied or not isinstance(self._copy, np.memmap) \
+                or not hasattr(mmap, "MADV_DONTNEED"):
+            return
+        page, size = mmap.PAGESIZE, self._config.word_bytes
+        for channel in range(self._config.channels):
+            # Only pages that hold nothing else: K and V have been written to others.
+            start = (self._copy.offset % mmap.ALLOCATIONGRANULARITY
+                     + channel * self._copy.shape[1] + tile * size)
+            first, last = -(-start // page), (start + tiles * size) // page
+            if first < last:
+                self._copy.base.madvise(mmap.MADV_DONTNEED, first * page, (last - first) * page)
+
     def write(self, tile, element, values):
         """Write elements of a tile from ``element`` on in linear order."""
         size = self._words.shape[2]
@@ -56,6 +75,7 @@ class Hbm:
 
     def write_tiles(self, tile, values):
         """Write whole tiles, a row a tile."""
+        self._copied = True
         channels, _, size = self._words.shape
         self._words[:, tile:tile + len(values)] = values.reshape(
             len(values), channels, size).transpose(1, 0, 2)

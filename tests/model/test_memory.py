@@ -40,3 +40,23 @@ def test_ddr_goes_on_behind_its_image():
     assert ddr.read(3, 4).tolist() == [3, 9, 9, 6]
     assert ddr.read(19, 3).tolist() == [0, 5, 0]
     assert image[4] == 4
+
+
+def test_released_tiles_are_read_again(tmp_path):
+    """Of a mapped image; what has been written to other tiles stays."""
+    tiles = 1 << 12
+    shape = (SMALL8.channels, tiles * SMALL8.word_bytes)
+    random = np.random.default_rng(0)
+    image = np.lib.format.open_memmap(tmp_path / "hbm.npy", mode="w+", dtype=np.uint8, shape=shape)
+    image[:] = random.integers(0, 256, shape, np.uint8)
+    image.flush()
+    hbm = Hbm(image, SMALL8, [(1000, 3)])
+    hbm.write(1001, 0, np.array([7, 8, 9]))
+    before = hbm.read(0, tiles).copy()
+    for tile, count in ((0, 1000), (1003, tiles - 1003)):
+        hbm.release(tile, count)
+    assert np.array_equal(hbm.read(0, tiles), before)
+    assert hbm.read(1001, 1)[0, :3].tolist() == [7, 8, 9]
+    hbm.write_tiles(5, before[6:7])
+    hbm.release(0, 1000)
+    assert np.array_equal(hbm.read(5, 1)[0], before[6])
