@@ -244,14 +244,17 @@ def window(view, first, last):
         size = counter["size"]
         values = counter["values"][first // size:-(-last // size)]
         counters.append({**counter, "values": values, "total": sum(values)})
+    activity = [[*part[:2], *(cycles * share(part, span) for cycles in part[2:])]
+                for part, span in clipped(view["activity"])]
     return {
         **view,
+        "causes": [{**cause, "cycles": sum(span[2 + index] for span in activity)}
+                   for index, cause in enumerate(view["causes"])],
         "note": f"{view['note']}; here cycles {first:,} to {last:,}",
         "cycles": last - first,
         "strips": [{**strip, "spans": [part for part, _ in clipped(strip["spans"])]}
                    for strip in view["strips"]],
-        "activity": [[*part[:2], *(cycles * share(part, span) for cycles in part[2:])]
-                     for part, span in clipped(view["activity"])],
+        "activity": activity,
         "units": [{**unit, "spans": [part for part, _ in clipped(unit["spans"], 1)]}
                   for unit in view["units"]],
         "counters": counters,
@@ -381,12 +384,14 @@ def _axis(parts, cycles, x, bottom):
 
 def _svg(view, parts, height):
     legend = []
-    for index, cause in enumerate(view["causes"]):
-        left, top = _LEFT + index % 3 * 380, 24 + index // 3 * 15
-        text = f"{cause['name'].lower()} {cause['cycles'] / view['cycles']:.1%}: {cause['doc']}"
+    causes = [cause for cause in view["causes"] if cause["cycles"]]
+    for index, cause in enumerate(causes):
+        left, top = _LEFT + index % 5 * 228, 24 + index // 5 * 15
+        text = f"{cause['name'].lower()} {cause['cycles'] / view['cycles']:.2%}"
         legend.append(f'<rect x="{left}" y="{top}" width="11" height="11" '
                       f'fill="{cause["color"]}"/>'
-                      f'<text x="{left + 16}" y="{top + 10}">{escape(text)}</text>')
+                      f'<text x="{left + 16}" y="{top + 10}">{escape(text)}'
+                      f'<title>{escape(cause["doc"])}</title></text>')
     return "\n".join([
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
         f'font-family="Helvetica, Arial, sans-serif" font-size="11">',

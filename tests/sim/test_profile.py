@@ -205,6 +205,7 @@ def test_files(checkpoint, tmp_path, capsys):
 def test_windows_share_out_the_whole():
     view = {
         "note": "a run", "cycles": 100, "title": "", "names": [], "labels": [],
+        "causes": [{"name": "BUSY", "cycles": 84}, {"name": "ISSUE", "cycles": 16}],
         "strips": [{"name": "layer", "spans": [[0, 60, "a"], [60, 100, "b"]]}],
         "activity": [[0, 30, 30, 0], [30, 50, 4, 16], [50, 100, 50, 0]],
         "units": [{"name": "MPU", "rows": 1, "spans": [[0, 10, 55, 7, 0, 1]]}],
@@ -219,6 +220,7 @@ def test_windows_share_out_the_whole():
     assert behind["strips"][0]["spans"] == [[0, 20, "a"], [20, 60, "b"]]
     assert before["tokens"] == [[20, "x"]] and behind["tokens"] == [[30, "y"]]
     assert before["counters"][0]["total"] + behind["counters"][0]["total"] == 45
+    assert [cause["cycles"] for cause in before["causes"]] == [32, 8]
     assert behind["note"] == "a run; here cycles 40 to 100"
 
 
