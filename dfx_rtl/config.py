@@ -5,7 +5,10 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["CONFIGS", "CoreConfig", "load_config"]
+__all__ = ["CONFIGS", "MAX_CORES", "CoreConfig", "load_config"]
+
+#: Cores that a ring can have.
+MAX_CORES = 8
 
 
 def _power_of_two(value):

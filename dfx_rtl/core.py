@@ -6,15 +6,16 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from .bus.axi import AxiLiteSignature
 from .control.registers import REGISTERS
+from .control.results import LogitsLayout, TokenLayout
+from .control.ring import DIRECTIONS
 from .control.unit import ControlUnit
 from .dma.requests import ddr_signature, hbm_signature
 from .dma.unit import DirectMemoryAccess, StoreTraceLayout
 from .isa import Unit
-from .mpu.layouts import LogitsLayout, TokenLayout
 from .mpu.unit import MatrixProcessingUnit
 from .registers.files import ScalarRegisterFile, VectorRegisterFile
 from .registers.ports import ScalarWriteLayout, VectorWriteLayout
-from .router.layouts import DIRECTIONS, FlitLayout
+from .router.layouts import FlitLayout
 from .router.unit import Router
 from .vpu.unit import VectorProcessingUnit
 

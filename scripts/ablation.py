@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from make_checkpoint import SHAPES
+from make_checkpoint import POSITIONS, SHAPES
 from make_checkpoint import main as make_checkpoint
 
 from dfx_rtl.compiler import compile
@@ -135,7 +135,8 @@ def measure(checkpoint, variant, *, config="u280", context=128):
     config : str
         Name of the configuration.
     context : int
-        The token's place, and the rows of K and V that it reads.
+        Rows of K and V that the token reads, its own included; at least 2, since the token before
+        it starts the clock.
 
     Returns
     -------
@@ -157,7 +158,7 @@ def measure(checkpoint, variant, *, config="u280", context=128):
             for storage in simulation.hbm:
                 part = storage.array[first * size:(first + count) * size].view(np.float16)
                 part[:] = random.standard_normal(part.size, np.float32)
-        first = max(0, context - 2)
+        first = context - 2
         prompt = random.integers(0, compiled.run.vocabulary, first + 1).tolist()
         result = simulation.generate(prompt, 2, first_position=first)
     before, behind = result.token_cycles
@@ -165,7 +166,7 @@ def measure(checkpoint, variant, *, config="u280", context=128):
 
 
 def _models(shape, layers, directory):
-    """Checkpoints with these numbers of layers; ``shape`` may also be the path of one."""
+    """Checkpoints of a shape with these numbers of layers."""
     for count in layers:
         path = Path(directory) / f"{shape}-{count}"
         status = make_checkpoint(["--shape", shape, "--layers", str(count), "--out", str(path)])
@@ -187,6 +188,12 @@ def main(arguments=None):
     for name in options.variants:
         if name not in VARIANTS:
             parser.error(f"variant {name!r} is unknown: expected one of {', '.join(VARIANTS)}")
+    if not 2 <= options.context <= POSITIONS:
+        parser.error(f"--context must be in 2..{POSITIONS}, not {options.context}")
+    try:
+        load_config(options.config)
+    except ValueError as error:
+        parser.error(str(error))
     total = SHAPES[options.shape][1]
     layers = [total] if options.whole else [2, 3]
     print(f"{options.shape}, {options.config}, context {options.context}, "

@@ -6,13 +6,12 @@ Heads seldom divide evenly; the column shares make up for it.
 
 from dataclasses import dataclass
 
+from ..config import MAX_CORES
 from .errors import CompileError
 
-__all__ = ["MAX_CORES", "RINGS", "Share", "Sharding", "arrival_order", "check_ring", "even_shares",
+__all__ = ["RINGS", "Share", "Sharding", "arrival_order", "check_ring", "even_shares",
            "level_shares", "plan_sharding"]
 
-#: Cores that a ring can have.
-MAX_CORES = 8
 #: Whether chunks travel both ways round the ring, or all from each core to the next.
 RINGS = ("bidirectional", "unidirectional")
 

@@ -22,6 +22,6 @@ class Cause(enum.IntEnum, shape=5):
     WATCHDOG_HBM = 11         # first channel that owes an answer
     WATCHDOG_DDR = 12         # 0
     WATCHDOG_CORE = 13        # units with an instruction in flight, a bit each
-    ROUTER_PROTOCOL = 14      # see router/layouts.py: index of the chunk, fault, direction
+    ROUTER_PROTOCOL = 14      # see ring.py: index of the chunk, fault, direction
     LINK = 15                 # the link's own cause; bit 8: it leads to the core before, not next
     WATCHDOG_LINK = 16        # two bits, a direction each: awaited; two more: does not take ours

@@ -3,8 +3,8 @@
 from ..bus.registers import Access, Field, Register, RegisterMap
 from ..control.causes import Cause
 from ..control.state import State
-from ..router.layouts import FLIT_RUN
 from .activity import Account
+from .ring import FLIT_RUN
 
 __all__ = ["IDENTIFIER", "REGISTERS", "COUNTERS"]
 

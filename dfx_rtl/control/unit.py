@@ -6,8 +6,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..bus.axi import AxiLiteSignature
 from ..bus.registers import AxiLiteRegisters
+from ..config import MAX_CORES
 from ..isa import INSTRUCTION_BITS, Unit
-from ..router.layouts import CORES, DIRECTIONS, FLIT_RUN, FaultPlace
 from .accounting import Accounting
 from .activity import Account, Activity
 from .causes import Cause
@@ -16,6 +16,7 @@ from .controller import Controller
 from .faults import ErrorKind, MemoryErrorLayout
 from .fetch import FetchIssuer
 from .registers import COUNTERS, IDENTIFIER, REGISTERS
+from .ring import DIRECTIONS, FLIT_RUN, FaultPlace
 from .scheduler import Scheduler
 from .sequencer import RunLayout, Sequencer
 from .state import State
@@ -241,7 +242,7 @@ class ControlUnit(wiring.Component):
             parameters.watchdog.eq(registers.watchdog.value),
             scheduler.vocabulary.eq(registers.vocabulary.value),
             scheduler.ring.eq((registers.core_count.value >= 2)
-                              & (registers.core_count.value <= CORES)),
+                              & (registers.core_count.value <= MAX_CORES)),
             self.core_count.eq(registers.core_count.value),
             self.bidirectional.eq(registers.ring.bidirectional),
             self.run.eq(registers.ring.run),

@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from ..mpu.layouts import LogitsLayout
+from ..control.results import LogitsLayout
 from .requests import ADDRESS, WriteRequestLayout
 
 __all__ = ["LogitsWriter"]

@@ -7,8 +7,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from ..arith.formats import Fp16
 from ..control.commands import DmaCommand, FetchLayout
 from ..control.faults import MemoryErrorLayout
+from ..control.results import LogitsLayout
 from ..isa import TAG
-from ..mpu.layouts import LogitsLayout
 from ..registers.ports import VectorReadSignature, VectorWriteSignature
 from .channels import HbmChannels
 from .ddr_port import DdrPort

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from ..bus.axi import Response
 from ..control.causes import Cause
 from ..control.registers import COUNTERS, IDENTIFIER, REGISTERS
+from ..control.ring import FLIT_RUN
 from ..control.state import State
-from ..router.layouts import FLIT_RUN
 
 __all__ = ["Bus", "CoreError", "Driver", "Status", "next_run"]
 

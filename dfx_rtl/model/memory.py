@@ -33,11 +33,10 @@ class Hbm:
 
     def __init__(self, image, config, caches):
         self._config = config
-        self._copy = private_copy(image)
-        self._copied = False
-        words = self._copy.view("<u2")
+        self._image = private_copy(image)
+        self._changed = False  # beside the caches
         # An element of a tile: (channel, tile, place in the channel's word).
-        self._words = words.reshape(config.channels, -1, config.word_bits // 16)
+        self._words = self._image.view("<u2").reshape(config.channels, -1, config.word_bits // 16)
         size = self._words.shape[2]
         for first, count in caches:
             self._words[:, first:first + count] = np.resize(_UNWRITTEN, size)
@@ -45,7 +44,7 @@ class Hbm:
     @property
     def image(self):
         """The bytes: (channels, bytes)."""
-        return self._words.view(np.uint8).reshape(self._config.channels, -1)
+        return self._image
 
     def read(self, tile, tiles):
         """``tiles`` rows of a tile's elements in linear order, uint16."""
@@ -55,17 +54,18 @@ class Hbm:
     def release(self, tile, tiles):
         """Give back the memory of tiles that are still as the image has them, if it is a mapped
         file; they would be read from there again."""
-        if self._copied or not isinstance(self._copy, np.memmap) \
-                or not hasattr(mmap, "MADV_DONTNEED"):
+        image = self._image
+        if (self._changed or not isinstance(image, np.memmap)
+                or not hasattr(mmap, "MADV_DONTNEED")):
             return
         page, size = mmap.PAGESIZE, self._config.word_bytes
         for channel in range(self._config.channels):
             # Only pages that hold nothing else: K and V have been written to others.
-            start = (self._copy.offset % mmap.ALLOCATIONGRANULARITY
-                     + channel * self._copy.shape[1] + tile * size)
+            start = (image.offset % mmap.ALLOCATIONGRANULARITY
+                     + channel * image.shape[1] + tile * size)
             first, last = -(-start // page), (start + tiles * size) // page
             if first < last:
-                self._copy.base.madvise(mmap.MADV_DONTNEED, first * page, (last - first) * page)
+                image.base.madvise(mmap.MADV_DONTNEED, first * page, (last - first) * page)
 
     def write(self, tile, element, values):
         """Write elements of a tile from ``element`` on in linear order."""
@@ -75,7 +75,7 @@ class Hbm:
 
     def write_tiles(self, tile, values):
         """Write whole tiles, a row a tile."""
-        self._copied = True
+        self._changed = True
         channels, _, size = self._words.shape
         self._words[:, tile:tile + len(values)] = values.reshape(
             len(values), channels, size).transpose(1, 0, 2)

@@ -1,12 +1,10 @@
-"""What the parts of the MPU hand to each other, and what leaves it beside the registers."""
+"""What the parts of the MPU hand to each other."""
 
 from amaranth.lib import data
 
-from ..arith.formats import Fp32
 from ..isa import CHUNK, LENGTH, SCALAR, TAG
 
-__all__ = ["LogitsLayout", "OUTPUT_FIELDS", "OutputCommand", "OutputGroup", "Target",
-           "TokenLayout"]
+__all__ = ["OUTPUT_FIELDS", "OutputCommand", "OutputGroup", "Target"]
 
 #: The fields of a matrix instruction that the output pass needs, with their widths.
 OUTPUT_FIELDS = {
@@ -48,15 +46,3 @@ def OutputGroup(tile, lanes):
         "address": CHUNK, "part": range(tile // lanes), "group": LENGTH, "lanes_valid": lanes,
         "chunk_end": 1, "first": 1, "last": 1, "empty": 1, "tag": TAG,
     })
-
-
-def LogitsLayout(lanes):
-    """The binary32 results of one column group; +0 in columns beyond the valid ones."""
-    return data.StructLayout({
-        "values": data.ArrayLayout(Fp32, lanes), "group": LENGTH, "last": 1, "tag": TAG,
-    })
-
-
-def TokenLayout():
-    """The arg max: column and base, its binary32 value, and whether any column is a number."""
-    return data.StructLayout({"id": LENGTH, "logit": Fp32, "found": 1, "tag": TAG})

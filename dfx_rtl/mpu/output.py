@@ -9,13 +9,14 @@ from ..arith.exact import ExactToFp32
 from ..arith.formats import ExactSum, Fp32
 from ..arith.fp32 import Fp32Adder, Fp32Multiplier, Fp32ToFp16, fp16_to_fp32
 from ..arith.functions import Fp16Function
+from ..control.results import LogitsLayout, TokenLayout
 from ..registers.ports import (
     ScalarReadSignature,
     ScalarWriteSignature,
     VectorReadSignature,
     VectorWriteSignature,
 )
-from .layouts import LogitsLayout, OutputCommand, OutputGroup, TokenLayout
+from .layouts import OutputCommand, OutputGroup
 from .output_operand import OutputOperand
 from .output_sequencer import OutputSequencer
 from .queue import ShiftQueue

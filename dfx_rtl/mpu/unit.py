@@ -7,13 +7,13 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from ..arith.formats import Fp16
 from ..control.activity import Activity
 from ..control.commands import MatrixCommand
+from ..control.results import LogitsLayout, TokenLayout
 from ..registers.ports import (
     ScalarReadSignature,
     ScalarWriteSignature,
     VectorReadSignature,
     VectorWriteSignature,
 )
-from .layouts import LogitsLayout, TokenLayout
 from .mfu import MatrixFunctionUnit
 from .operand_collector import OperandCollector
 from .output import OutputFunctionUnit

@@ -4,9 +4,10 @@ from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..control.ring import DIRECTIONS, FLIT_RUN, FaultPlace, FlitFault
 from ..isa import CHUNK, TAG, Opcode, layout
 from ..registers.ports import VectorWriteSignature
-from .layouts import CANDIDATE, DIRECTIONS, FLIT_RUN, FaultPlace, FlitFault, FlitLayout
+from .layouts import CANDIDATE, FlitLayout
 
 __all__ = ["Arrivals"]
 

@@ -1,19 +1,13 @@
-"""What routers send to each other, and what can be wrong with it."""
+"""What routers send to each other."""
 
-from amaranth.lib import data, enum
+from amaranth.lib import data
 
 from ..arith.formats import Fp32
+from ..control.ring import FLIT_RUN
 from ..isa import CHUNK, LENGTH
 from ..registers.ports import ChunkLayout
 
-__all__ = ["CANDIDATE", "CORES", "DIRECTIONS", "FLIT_RUN", "FaultPlace", "FlitFault", "FlitLayout"]
-
-#: Cores that a ring can have.
-CORES = 8
-#: Ways round the ring: 0 from each core to the next, 1 from each core to the one before it.
-DIRECTIONS = 2
-#: Bits of the number of a run.
-FLIT_RUN = 4
+__all__ = ["CANDIDATE", "FlitLayout"]
 
 #: What ARG_MAX sends, in the lowest bits of a flit's data: the best token of a core's share.
 CANDIDATE = data.StructLayout({"logit": Fp32, "index": LENGTH, "found": 1})
@@ -32,19 +26,3 @@ def FlitLayout(tile):
         "data": ChunkLayout(tile).size, "index": CHUNK, "last": 1, "empty": 1, "arg_max": 1,
         "hops": 3, "run": FLIT_RUN,
     })
-
-
-class FlitFault(enum.IntEnum, shape=3):
-    """The rule that a flit breaks."""
-
-    INDEX = 0      # its place is beyond the end of the vector
-    OWN_SHARE = 1  # its place is in the share of the receiver
-    HOPS = 2       # no core is so far away
-    EXTRA = 3      # its origin has sent its last flit already
-    KIND = 4       # a chunk for ARG_MAX, a candidate for SYNC, or a last flit that is not marked
-    COUNT = 5      # all origins have sent their last flit, and the chunks are too few or too many
-
-
-#: The place of a ROUTER_PROTOCOL error. ``index`` is that of the flit; with COUNT it is the number
-#: of chunks that came, and the direction is 0.
-FaultPlace = data.StructLayout({"index": CHUNK, "fault": FlitFault, "direction": 1})

@@ -4,10 +4,11 @@ from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..control.results import TokenLayout
+from ..control.ring import DIRECTIONS, FLIT_RUN
 from ..isa import CHUNK, Opcode, layout
-from ..mpu.layouts import TokenLayout
 from ..registers.ports import VectorReadSignature
-from .layouts import CANDIDATE, DIRECTIONS, FLIT_RUN, FlitLayout
+from .layouts import CANDIDATE, FlitLayout
 
 __all__ = ["OwnShare"]
 

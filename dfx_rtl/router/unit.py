@@ -5,12 +5,13 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..control.commands import RouterCommand
+from ..control.results import TokenLayout
+from ..control.ring import DIRECTIONS, FLIT_RUN, FaultPlace
 from ..isa import Opcode
-from ..mpu.layouts import TokenLayout
 from ..registers.ports import VectorReadSignature, VectorWriteSignature
 from .arrivals import Arrivals
 from .best import BestCandidate
-from .layouts import DIRECTIONS, FLIT_RUN, FaultPlace, FlitLayout
+from .layouts import FlitLayout
 from .own_share import OwnShare
 from .sender import Sender
 

@@ -6,9 +6,9 @@ from dfx_rtl.config import CONFIGS
 from dfx_rtl.control.activity import Activity
 from dfx_rtl.control.causes import Cause
 from dfx_rtl.control.registers import REGISTERS
+from dfx_rtl.control.ring import FlitFault
 from dfx_rtl.control.state import State
 from dfx_rtl.control.unit import ControlUnit
-from dfx_rtl.router.layouts import FlitFault
 
 
 async def write(ctx, bus, name, **fields):

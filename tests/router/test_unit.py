@@ -5,8 +5,8 @@ import random
 import pytest
 
 from dfx_rtl.config import CONFIGS
+from dfx_rtl.control.ring import FlitFault
 from dfx_rtl.isa import Instruction, Opcode
-from dfx_rtl.router.layouts import FlitFault
 from dfx_rtl.router.unit import Router
 from tests.router.ring import Best, Ring, Sync, command
 
