@@ -79,7 +79,7 @@ def _check_ports(ports, declared):
                                f"not {expected.get(name)}")
 
 
-def core_verilog(config, progress=lambda step: None):
+def core_verilog(config, progress=lambda step: None, platform=None):
     """The Verilog of a core.
 
     Parameters
@@ -87,6 +87,8 @@ def core_verilog(config, progress=lambda step: None):
     config : CoreConfig
     progress : callable
         Is told the name of each step as it begins.
+    platform : amaranth.build.Platform or None
+        Whose attributes the synchronisers between the clocks get.
 
     Returns
     -------
@@ -103,7 +105,7 @@ def core_verilog(config, progress=lambda step: None):
     progress("elaborating")
     core = Core(config)
     ports = core_ports(core, config)
-    fragment = Fragment.get(core, None)
+    fragment = Fragment.get(core, platform)
     progress("converting")
     # No directions, so that what is driven decides; then compare.
     text = convert(fragment, TOP, ports={name: (value, None) for name, (value, _) in ports.items()})
@@ -290,8 +292,10 @@ def main(arguments=None):
     parser.add_argument("--do-build", action="store_true",
                         help="with --platform: run Vivado, which must be on PATH")
     options = parser.parse_args(arguments)
-    if options.platform:
+    if options.platform is not None:
         return _build_platform(options)
+    if options.cages or options.do_build:
+        parser.error("--cages and --do-build need --platform")
     try:
         config = load_config(options.config or "small")
         directory = options.out or Path("build") / config.name

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from amaranth.back import verilog
 
-__all__ = ["convert", "merge_modules", "parse_modules", "VerilogModule"]
+__all__ = ["convert", "merge_modules", "parse_modules", "repair_modules", "VerilogModule"]
 
 _NAME = r"(?:\\\S+|[A-Za-z_]\w*)"
 _MODULE = re.compile(rf"(?ms)^((?:\(\*[^\n]*\*\)\n)*)module ({_NAME})\s*\((.*?)\);\n"
@@ -178,7 +178,7 @@ def _repaired(module):
     """
     items = [item for item in module.items if not item.startswith("  wire [-1:0]")]
     woken = [index for index, item in enumerate(items) if item.startswith("  always @*\n")
-             and re.fullmatch(r"    \S.* = \d+'h[0-9a-f]+;\n", item.partition("\n")[2])]
+             and re.fullmatch(r"    \S.* = \d+'[dh][0-9a-f]+;\n", item.partition("\n")[2])]
     if woken:
         wake = next((found[1] for item in items if (found := _WAKE.match(item))), None)
         if wake is None:
@@ -191,8 +191,21 @@ def _repaired(module):
     return items
 
 
-def _repair(text):
-    """The same design without what Yosys writes oddly."""
+def repair_modules(text):
+    """The same design without two oddities of Yosys: wires of no bits, and processes that an
+    event-driven simulator would never run.
+
+    Repairing twice changes nothing.
+
+    Parameters
+    ----------
+    text : str
+        Verilog as ``amaranth.back.verilog`` writes it, also through a platform.
+
+    Returns
+    -------
+    str
+    """
     modules = parse_modules(text)
     for module in modules:
         module.items = _repaired(module)
@@ -227,5 +240,5 @@ def convert(elaboratable, name, *, ports=None, merge=True):
     finally:
         if collects:
             gc.enable()
-    text = _repair(text)
+    text = repair_modules(text)
     return merge_modules(text) if merge else text

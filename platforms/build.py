@@ -1,4 +1,4 @@
-"""Everything that Vivado needs for a card: ``python -m platforms.build u280``."""
+"""Everything that Vivado needs for a card: ``python -m dfx_rtl.build --platform u280``."""
 
 import argparse
 import dataclasses
@@ -11,13 +11,10 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from amaranth.hdl import Fragment
-
 from dfx_rtl.build import TOP as CORE
-from dfx_rtl.build import core_ports
+from dfx_rtl.build import core_verilog
 from dfx_rtl.config import CONFIGS, load_config
-from dfx_rtl.core import Core
-from dfx_rtl.verilog import _repair, convert, merge_modules
+from dfx_rtl.verilog import merge_modules, repair_modules
 
 from .alveo_u50 import AlveoU50Platform
 from .alveo_u55c import AlveoU55CPlatform
@@ -35,13 +32,6 @@ PLATFORMS = {
     "u55c": AlveoU55CPlatform,
     "u50": AlveoU50Platform,
 }
-
-
-def _core_text(config, platform):
-    """The core's Verilog, with the attributes that this platform gives to synchronisers."""
-    core = Core(config)
-    ports = {name: (value, None) for name, (value, _) in core_ports(core, config).items()}
-    return convert(Fragment.get(core, platform), CORE, ports=ports)
 
 
 def _config_toml(config):
@@ -76,14 +66,13 @@ def _readme(platform_name, platform, config, cages):
 
 def _files(platform_name, platform, config, card, cages):
     """The files of a card, by name."""
-    platform.add_file(f"{CORE}.v", _core_text(config, platform))
+    core, _ = core_verilog(config, platform=platform)
+    platform.add_file(f"{CORE}.v", core)
     plan = platform.build(card, TOP, do_build=False, emit_src=False)
     files = {name: content for name, content in plan.files.items()
              if not name.endswith((".bat", ".debug.v"))}
-    # As in the core: without Yosys's oddities, and each module once. A zero of 32 bits is the only
-    # constant that Yosys writes in decimal.
-    text = files[f"{TOP}.v"].replace(" = 32'd0;", " = 32'h00000000;")
-    files[f"{TOP}.v"] = merge_modules(_repair(text))
+    # As in the core: without Yosys's oddities, and each module once.
+    files[f"{TOP}.v"] = merge_modules(repair_modules(files[f"{TOP}.v"]))
     files["stubs.v"] = "\n".join(module.stub() for module in (*platform.vendor_modules, *EMITTED)
                                  if module.name != CORE)
     files[f"{config.name}.toml"] = _config_toml(config)
@@ -169,7 +158,8 @@ def main(arguments=None):
     """Run the command; returns its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m platforms.build",
-        description="Write everything that Vivado needs for a card.")
+        description="Write everything that Vivado needs for a card; the same as "
+                    "python -m dfx_rtl.build --platform PLATFORM.")
     parser.add_argument("platform", metavar="PLATFORM", help=f"{', '.join(PLATFORMS)}")
     parser.add_argument("--config", default="u280", metavar="NAME",
                         help=f"{', '.join(CONFIGS)}, or a .toml file (default: u280)")

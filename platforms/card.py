@@ -67,7 +67,7 @@ class Card(wiring.Component):
     cages : int
         QSFP28 cages that are used: 0 for a core that is alone in its ring. A cable in the first
         one goes to the core before this one, one in the last to the core behind it. With one cage
-        both are the same core, in a ring of two.
+        both are the same core, in a ring of two: there flits go to the next core only, one hop.
 
     Attributes
     ----------
@@ -193,6 +193,7 @@ class Card(wiring.Component):
             connect(m, core.send[1], previous.send)
             connect(m, following.receive, core.receive[1])
         else:
+            # In a ring of two the router sends nothing this way.
             m.d.comb += core.send[1].ready.eq(1)
         m.d.comb += [
             core.link_error[0].eq(following.error),

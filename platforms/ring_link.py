@@ -8,8 +8,9 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from dfx_rtl.link import AuroraLink, DownCause, TransceiverSignature
 from dfx_rtl.router.layouts import FlitLayout
 
-__all__ = ["RingLink"]
+__all__ = ["LANES", "RingLink"]
 
+#: Of a cage.
 LANES = 4
 _WORD = 64 * LANES
 # Flits on their way between the clocks.
@@ -21,6 +22,10 @@ class RingLink(wiring.Component):
 
     A flit is a packet of its own: with d = 64, five words of 256 bits. Longer packets would take
     longer, since a packet is handed over when it is complete.
+
+    A remote card that is not there yet is waited for: cards are loaded one after the other. Until
+    the link is up for the first time no packet is on it, so it can begin again without a loss. Once
+    it was up, a failure lasts.
 
     Latency: an asynchronous FIFO on each side, 1 cycle of the one domain and 3 of the other; two
     cycles for the words of a flit; and that of :class:`~dfx_rtl.link.AuroraLink` between. Clock
@@ -46,7 +51,8 @@ class RingLink(wiring.Component):
         Flits flow; in domain ``link{index}_transmit``.
     error : Out(8)
         Why the link has failed, a :class:`~dfx_rtl.link.DownCause`; 0 while it has not. In domain
-        ``sync``. It stays so until a full reset.
+        ``sync``. It stays so until a full reset; only a remote end that did not come in time
+        (``NO_CHANNEL``) may still come.
     """
 
     def __init__(self, tile, index, **options):
@@ -69,18 +75,37 @@ class RingLink(wiring.Component):
         m.submodules.link = DomainRenamer({
             "sync": domain, "receive": f"link{self._index}_receive"})(link)
         connect(m, link.transceiver, flipped(self.transceiver))
-        # The cause stays as it is once there is one, and is read only when a flag has crossed.
-        failed, crossed = Signal(), Signal()
-        m.submodules.failed = FFSynchronizer(failed, crossed)
-        m.d[domain] += failed.eq(link.down_cause != DownCause.NONE)
         m.d.comb += self.up.eq(link.up)
-        with m.If(crossed):
-            m.d.comb += self.error.eq(link.down_cause)
-        self._elaborate_send(m, domain)
+        was_up = Signal()
+        with m.If(link.up):
+            m.d[domain] += was_up.eq(1)
+        self._elaborate_error(m, domain, was_up)
+        self._elaborate_send(m, domain, was_up)
         self._elaborate_receive(m, domain)
         return m
 
-    def _elaborate_send(self, m, domain):
+    def _elaborate_error(self, m, domain, was_up):
+        """Report a failure of a link that was up; begin again with one that was not."""
+        link = self._link
+        failed, failed_crossed = Signal(), Signal()
+        absent, absent_crossed = Signal(), Signal()
+        m.submodules.failed = FFSynchronizer(failed, failed_crossed)
+        m.submodules.absent = FFSynchronizer(absent, absent_crossed)
+        with m.If(link.down_cause != DownCause.NONE):
+            with m.If(was_up):
+                m.d[domain] += failed.eq(1)
+            with m.Else():
+                m.d.comb += link.restart.eq(1)
+                m.d[domain] += absent.eq(1)
+        with m.If(link.up):
+            m.d[domain] += absent.eq(0)
+        # The cause of a failure stays, and is read only when the flag has crossed.
+        with m.If(failed_crossed):
+            m.d.comb += self.error.eq(link.down_cause)
+        with m.Elif(absent_crossed):
+            m.d.comb += self.error.eq(DownCause.NO_CHANNEL)
+
+    def _elaborate_send(self, m, domain, was_up):
         m.submodules.send_fifo = flits = fifo.AsyncFIFO(
             width=self._bits, depth=_CHUNKS, w_domain="sync", r_domain=domain)
         words = self._link.send
@@ -93,7 +118,7 @@ class RingLink(wiring.Component):
             flits.w_data.eq(Value.cast(self.send.payload)),
             flits.w_en.eq(self.send.valid),
             self.send.ready.eq(flits.w_rdy),
-            words.valid.eq(count != 0),
+            words.valid.eq((count != 0) & was_up),
             words.payload.data.eq(rest[:_WORD]),
             words.payload.last.eq(count == 1),
             moved.eq(words.valid & words.ready),

@@ -1,6 +1,8 @@
 import importlib.util
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -230,14 +232,45 @@ def test_the_card(script, tmp_path):
     assert script.lint(tmp_path / "dfx_core.v") == ""
 
 
-def test_a_card(tmp_path, capsys):
-    out = tmp_path / "card"
-    assert build.main(["--platform", "u280", "--config", "small", "--out", str(out)]) == 0
-    assert (out / "dfx_card.tcl").exists()
-    assert "Alveo U280 with configuration" in capsys.readouterr().out
+@pytest.mark.parametrize(("arguments", "handed_over"), [
+    (["--platform", "u280"], ["u280", "--cages", "0"]),
+    (["--platform", "u50", "--config", "small", "--out", "card", "--cages", "1", "--do-build"],
+     ["u50", "--cages", "1", "--config", "small", "--out", "card", "--do-build"]),
+])
+def test_a_card_is_built_by_its_package(monkeypatch, arguments, handed_over):
+    calls = []
+    monkeypatch.setattr("platforms.build.main", lambda arguments: calls.append(arguments) or 3)
+    assert build.main(arguments) == 3
+    assert calls == [handed_over]
 
 
-def test_no_such_card(tmp_path, capsys):
-    assert build.main(["--platform", "u999", "--out", str(tmp_path / "card")]) == 2
-    assert capsys.readouterr().err.startswith("error: platform 'u999' is unknown")
+@pytest.mark.parametrize("name", ["u999", ""])
+def test_no_such_card(tmp_path, capsys, name):
+    assert build.main(["--platform", name, "--out", str(tmp_path / "card")]) == 2
+    assert capsys.readouterr() == (
+        "", f"error: platform '{name}' is unknown: expected one of u280, u55c, u50\n")
     assert not (tmp_path / "card").exists()
+
+
+def test_a_card_without_the_package(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "platforms.build", None)
+    assert build.main(["--platform", "u280"]) == 2
+    assert capsys.readouterr() == (
+        "", "error: --platform needs the package platforms beside dfx_rtl: "
+            "import of platforms.build halted; None in sys.modules\n")
+
+
+def test_the_hardware_does_not_know_the_cards():
+    """Only the command looks for their package, and only if it is told to."""
+    subprocess.run([sys.executable, "-c", "import sys, dfx_rtl.build; "
+                    "assert not [name for name in sys.modules if name.startswith('platforms')]"],
+                   check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("arguments", [["--cages", "1"], ["--do-build"]])
+def test_options_of_a_card_without_a_card(capsys, arguments):
+    with pytest.raises(SystemExit) as exit:
+        build.main(arguments)
+    assert exit.value.code == 2
+    assert capsys.readouterr().err.endswith(
+        "error: --cages and --do-build need --platform\n")

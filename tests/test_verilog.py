@@ -6,7 +6,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from dfx_rtl.verilog import convert, merge_modules, parse_modules
+from dfx_rtl.verilog import convert, merge_modules, parse_modules, repair_modules
 
 
 class Leaf(wiring.Component):
@@ -167,3 +167,14 @@ def test_a_process_that_reads_nothing_is_woken():
     assert processes
     for process in processes:
         assert re.fullmatch(r"  always @\* begin\n    if \(\\\$auto\S+ \) begin end", process)
+    assert repair_modules(text) == text
+
+
+@pytest.mark.parametrize("constant", ["6'h0f", "32'd0"])
+def test_constants_of_a_process_that_is_woken(constant):
+    """Through a platform, a zero of 32 bits comes in decimal."""
+    process = f"  always @*\n    o = {constant};\n"
+    text = f"module top(o);\n  output o;\n  reg o;\n{process}endmodule\n"
+    repaired = repair_modules(text)
+    assert process not in repaired
+    assert f"    if (\\$auto:wake$0 ) begin end\n    o = {constant};\n  end\n" in repaired

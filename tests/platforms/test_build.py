@@ -28,9 +28,9 @@ CAGES = {"u280": 2, "u55c": 2, "u50": 1}
 CATTRIP = {"u280": "D32", "u55c": "BE45", "u50": "J18"}
 
 
-def _stub_text(config, platform):
+def _stub(config, platform):
     """The core as an empty module: its Verilog takes most of the time."""
-    return CoreIp(config).module().stub()
+    return CoreIp(config).module().stub(), []
 
 
 @pytest.fixture
@@ -225,7 +225,7 @@ def cards(tmp_path_factory):
             directory = tmp_path_factory.mktemp("cards") / "card"
             with pytest.MonkeyPatch.context() as patch:
                 if name != "u50":
-                    patch.setattr(platforms.build, "_core_text", _stub_text)
+                    patch.setattr(platforms.build, "core_verilog", _stub)
                 config = build(name, directory, cages=2 * (name == "u280"),
                                config=CONFIGS["small" if name == "u50" else "u280"])
             made[name] = directory, config, name != "u50"

@@ -5,6 +5,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from amaranth import *
 from amaranth.sim import Simulator
 
 from dfx_rtl.compiler import compile, compile_copy
@@ -12,8 +13,13 @@ from dfx_rtl.config import CONFIGS
 from dfx_rtl.gpt2 import Checkpoint
 from dfx_rtl.gpt2.synthetic import write_random_checkpoint
 from dfx_rtl.host.driver import Bus, Driver
+from dfx_rtl.link import DownCause
 from dfx_rtl.model.machine import Machine
+from dfx_rtl.router.layouts import FlitLayout
+from platforms import card as card_module
 from platforms.card import Card, fit_config
+from platforms.ip.core import CoreIp
+from platforms.ring_link import RingLink
 from sim.engines.partition import PartitionedEngine
 from sim.memory import Storage, Timing, Violation, serve
 
@@ -145,6 +151,43 @@ def test_a_model_comes_through_pci_express_and_speaks(manager, tmp_path):
         assert storage.array[3 * half] == 7
 
     _run(card, main, storage)
+
+
+class _NoCore(CoreIp):
+    """The ports of a core, for the testbench to drive."""
+
+    def elaborate(self, platform):
+        return Module()
+
+
+@pytest.mark.parametrize("cages", [0, 1, 2])
+def test_links(simulate, put, get, monkeypatch, cages):
+    """Which cage each stream of flits uses. A cage of the model sends to itself."""
+    monkeypatch.setattr(card_module, "CoreIp", _NoCore)
+    # The one in the first cage of two does not come up in time, as if its cable were not there.
+    monkeypatch.setattr(card_module, "RingLink", lambda tile, index: RingLink(
+        tile, index, give_up_cycles=1024, reset_cycles=2048 if index < cages - 1 else 64))
+    config = fit_config(CONFIGS["nano"], WIDTH)
+    card = Card(config, WIDTH, cages=cages)
+    core, flit = card.core, FlitLayout(config.tile)
+
+    async def bench(ctx):
+        for way in range(2):
+            assert all(ctx.get(error) == 0 for error in core.link_error)
+            await put(ctx, core.send[way], flit.from_bits(0x123 + way))
+        if cages:
+            # Out to the next core, and in again from there.
+            back = core.receive[1 if cages == 2 else 0]
+            assert (await get(ctx, back)).as_bits() == 0x123
+        await ctx.tick().repeat(1000)
+        # What went to the core before is still in its link, or, where there is none, nowhere.
+        assert not any(ctx.get(receive.valid) for receive in core.receive)
+        assert [ctx.get(error) for error in core.link_error] == [
+            0, DownCause.NO_CHANNEL if cages == 2 else 0]
+
+    clocks = CLOCKS | {f"link{index}_{side}": (0.92e-8, 0.5e-8)
+                       for index in range(cages) for side in ("transmit", "receive")}
+    simulate(card, bench, clocks=clocks)
 
 
 def test_fit_config():
