@@ -242,6 +242,7 @@ def _run(options, directory):
         machine.run(prompt[:first], 0)
     if first:
         simulation.load_caches(machine)
+    del machine  # of a large model, a gigabyte
     recording = None if profile is None else Recording()
     progress.text(options.prompt)
     progress.pieces.clear()
