@@ -1,7 +1,10 @@
 """The comparison of the RTL with the numpy machine, write by write, as they happen."""
 
+from functools import partial
+
 import numpy as np
 
+from dfx_rtl.model.cluster import Cluster
 from dfx_rtl.model.machine import Machine
 from dfx_rtl.model.trace import CacheWrite, LogitsWrite, ScalarWrite, TokenWrite, VectorWrite
 
@@ -13,15 +16,15 @@ class Difference(AssertionError):
 
 
 class Check:
-    """Compares every write of a core with what the numpy machine writes.
+    """Compares every write of a core, or of a ring's, with what the numpy machine writes.
 
-    A write is found by its key: position, layer, instruction and register or memory element. The
-    order of the units is free, so the machine runs as far ahead as the core's writes ask for.
+    A write is found by its key: core, position, layer, instruction and register or memory element.
+    The order of the units is free, so the machine runs as far ahead as the cores' writes ask for.
 
     Parameters
     ----------
-    compiled : CompiledModel
-        What both execute.
+    compiled : CompiledModel or list of CompiledModel
+        What both execute; the models of all cores of a ring, in their order.
     prompt : list of int
         Token ids.
     output_count : int
@@ -31,8 +34,9 @@ class Check:
 
     Attributes
     ----------
-    machine : Machine
-        The numpy machine; until the first :meth:`observe` it stands before ``first_position``.
+    machine : Machine or Cluster
+        The numpy machine, a Cluster for a ring; until the first :meth:`observe` it stands before
+        ``first_position``.
     count : int
         Writes that were compared and found equal.
 
@@ -44,22 +48,26 @@ class Check:
 
     def __init__(self, compiled, prompt, output_count, *, first_position=0):
         self.count = 0
-        self._config = compiled.config
-        self._instructions = compiled.instructions
+        self._models = compiled if isinstance(compiled, list) else [compiled]
+        self._config = self._models[0].config
         self._expected = {}
         self._last_position = 0
         self._ended = False
         self._first_position = first_position
-        self.machine = Machine(compiled, on_write=self._expect)
+        if len(self._models) > 1:
+            self.machine = Cluster(self._models, on_write=self._expect)
+        else:
+            self.machine = Machine(self._models[0], on_write=partial(self._expect, 0))
         if first_position:
             self.machine.run(prompt[:first_position], 0)
         self._tokens = self.machine.generate(prompt, output_count, first_position=first_position)
 
-    def _expect(self, write):
-        tag = tuple(write.tag)
-        if tag[0] < self._first_position:
+    def _expect(self, core, write):
+        tag = core, *write.tag
+        position = write.tag.position
+        if position < self._first_position:
             return
-        self._last_position = max(self._last_position, tag[0])
+        self._last_position = max(self._last_position, position)
         match write:
             case VectorWrite():
                 self._expected[tag, "chunk", write.chunk] = _bits(write.values, 16)
@@ -80,7 +88,7 @@ class Check:
     def observe(self, kind, write):
         """Compare one write; the observer of an engine."""
         tag = write["tag"]
-        tag = (tag.position, tag.layer, tag.instruction)
+        tag = (write["core"], tag.position, tag.layer, tag.instruction)
         match kind:
             case "vector":
                 self._compare(tag, "chunk", write["address"], write["data"].as_bits())
@@ -107,7 +115,7 @@ class Check:
             self._ended = next(self._tokens, None) is None
         if key not in self._expected:
             # After an early end the units may have begun the next token.
-            if self._ended and tag[0] > self._last_position:
+            if self._ended and tag[1] > self._last_position:
                 return
             raise Difference(f"{self._name(tag)}: {what} {where} is written, "
                              f"which the numpy machine does not do")
@@ -118,9 +126,10 @@ class Check:
         self.count += 1
 
     def _name(self, tag):
-        position, layer, address = tag
-        return (f"position {position}, layer {layer}, instruction {address} "
-                f"({self._instructions[address]})")
+        core, position, layer, address = tag
+        of_core = f"core {core}, " if len(self._models) > 1 else ""
+        return (f"{of_core}position {position}, layer {layer}, instruction {address} "
+                f"({self._models[core].instructions[address]})")
 
     def finish(self, result):
         """At the end of the run: every write of the machine has happened, its flags are the same.
@@ -136,10 +145,13 @@ class Check:
             tag, what, where = next(iter(self._expected))
             raise Difference(f"{self._name(tag)}: {what} {where} was not written "
                              f"({len(self._expected)} writes are missing)")
-        for name in ("overflow", "invalid"):
-            expected, found = getattr(self.machine.flags, name), getattr(result, name)
-            if expected != found:
-                raise Difference(f"flag {name}: expected {expected}, found {found}")
+        machines = getattr(self.machine, "machines", [self.machine])
+        for core, (machine, outcome) in enumerate(zip(machines, result.cores, strict=True)):
+            for name in ("overflow", "invalid"):
+                expected, found = getattr(machine.flags, name), getattr(outcome, name)
+                if expected != found:
+                    of_core = f"core {core}, " if len(machines) > 1 else ""
+                    raise Difference(f"{of_core}flag {name}: expected {expected}, found {found}")
 
 
 def _bits(values, width):

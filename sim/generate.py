@@ -1,4 +1,4 @@
-"""Text from the simulated core: ``python -m sim.generate CHECKPOINT --prompt TEXT --tokens N``."""
+"""Text from simulated cores: ``python -m sim.generate CHECKPOINT --prompt TEXT --tokens N``."""
 
 import argparse
 import json
@@ -7,17 +7,21 @@ import tempfile
 import time
 from pathlib import Path
 
-from dfx_rtl.compiler import CompileError, compile
+from dfx_rtl.compiler import CompileError
+from dfx_rtl.compiler.cluster import cluster_roof, compile_cluster
 from dfx_rtl.compiler.shape import LAYERNORMS
+from dfx_rtl.compiler.sharding import MAX_CORES, RINGS
 from dfx_rtl.config import CONFIGS, load_config
 from dfx_rtl.gpt2 import Checkpoint, CheckpointError, TextStream, Tokenizer, TokenizerError
 from dfx_rtl.host.driver import CoreError
 from dfx_rtl.model import Machine
+from dfx_rtl.model.cluster import Cluster
 
 from .check import Check, Difference
+from .engines.ring import Links
 from .profile import Recording, Timeline
 from .profile_page import ProfileFiles
-from .simulation import ENGINES, Simulation
+from .simulation import ENGINES, LINKS, Simulation, check_link
 from .waves import Waves
 
 __all__ = ["main"]
@@ -41,6 +45,17 @@ def _arguments():
                              "and the core the rest (default: 0)")
     parser.add_argument("--config", default="nano", metavar="NAME",
                         help=f"{', '.join(CONFIGS)}, or a .toml file (default: nano)")
+    parser.add_argument("--cores", type=int, default=1, metavar="N",
+                        help=f"cores in a ring, at most {MAX_CORES} (default: 1)")
+    parser.add_argument("--ring", default=RINGS[0], choices=RINGS,
+                        help=f"the ways round it that are used (default: {RINGS[0]})")
+    parser.add_argument("--hop-latency", type=int, default=Links.hop_latency, metavar="C",
+                        help="kernel cycles from a core to its neighbour "
+                             f"(default: {Links.hop_latency})")
+    parser.add_argument("--link", default=LINKS[0], choices=LINKS,
+                        help="between cores: a delay, or the card's link layer (default: plain)")
+    parser.add_argument("--bit-error-rate", type=float, default=0, metavar="R",
+                        help="of the lines of the link aurora (default: 0)")
     parser.add_argument("--layernorm", default=LAYERNORMS[0], choices=LAYERNORMS,
                         help="an instruction, or folded into the weights (default: explicit)")
     parser.add_argument("--engine", default="auto", choices=[*sorted(ENGINES), "auto"],
@@ -49,15 +64,15 @@ def _arguments():
                         help="chance in 1/256 that a memory withholds a handshake in a cycle")
     parser.add_argument("--seed", type=int, default=1, help="of the stalls (default: 1)")
     parser.add_argument("--check", action="store_true",
-                        help="compare every write with the numpy machine")
-    parser.add_argument("--vcd", metavar="FILE", help="record waves")
+                        help="compare every write of every core with the numpy machine")
+    parser.add_argument("--vcd", metavar="FILE", help="record waves, of the first core")
     parser.add_argument("--from-cycle", type=int, default=0, metavar="A",
                         help="first cycle of the waves and of the profile's picture")
     parser.add_argument("--to-cycle", type=int, metavar="B", help="last one")
     parser.add_argument("--json", metavar="FILE", help="write the result")
     parser.add_argument("--profile", metavar="NAME",
-                        help="write where every cycle goes: NAME.json for ui.perfetto.dev, "
-                             "NAME.html for a browser, NAME.svg")
+                        help="write where every cycle of the first core goes: NAME.json for "
+                             "ui.perfetto.dev, NAME.html for a browser, NAME.svg")
     return parser
 
 
@@ -127,6 +142,10 @@ def _prepare(options, directory):
     positions = checkpoint.config.positions
     if options.tokens < 1:
         raise InputError(f"--tokens must be at least 1, not {options.tokens}")
+    if not 1 <= options.cores <= MAX_CORES:
+        raise InputError(f"--cores must be in 1..{MAX_CORES}, not {options.cores}")
+    Links(hop_latency=options.hop_latency)
+    check_link(options.link, options.cores, options.bit_error_rate)
     if not 0 <= options.stalls < 256:
         raise InputError(f"--stalls must be in 0..255, not {options.stalls}")
     needed = len(prompt) + options.tokens - 1
@@ -142,15 +161,17 @@ def _prepare(options, directory):
     if options.vcd:
         waves = Waves(options.vcd, options.from_cycle, options.to_cycle)
     profile = ProfileFiles(options.profile) if options.profile else None
-    compiled = compile(checkpoint, config, directory=directory, layernorm=options.layernorm)
-    return compiled, tokenizer, prompt, waves, profile
+    models = compile_cluster(checkpoint, config, options.cores, ring=options.ring,
+                             directory=directory, layernorm=options.layernorm)
+    return models, tokenizer, prompt, waves, profile
 
 
-def _summary(result, compiled, prompt, options, engine, text):
+def _summary(result, models, prompt, options, engine, text):
     """What the JSON file holds.
 
     ``busy`` is: useful tiles over cycles, from the moment the first new token is
-    known to the moment the last one is; with one token only, over the whole run.
+    known to the moment the last one is; with one token only, over the whole run. In a ring it is
+    the mean of the cores'. ``counters`` are the first core's.
     """
     known = result.token_cycles
     last = len(prompt) + len(known) - 1
@@ -158,7 +179,7 @@ def _summary(result, compiled, prompt, options, engine, text):
         positions, cycles = range(len(prompt), last), known[-1] - known[0]
     else:
         positions, cycles = range(options.from_position, last), result.cycles
-    useful = sum(compiled.shape.useful_tiles(position, head=position >= len(prompt) - 1)
+    useful = sum(cluster_roof(models, position, head=position >= len(prompt) - 1)
                  for position in positions)
     return {
         "tokens": result.tokens,
@@ -171,7 +192,13 @@ def _summary(result, compiled, prompt, options, engine, text):
         "token_cycles": known,
         "overflow": result.overflow,
         "invalid": result.invalid,
-        "config": compiled.config.name,
+        "config": models[0].config.name,
+        "cores": options.cores,
+        "ring": options.ring if options.cores > 1 else None,
+        "hop_latency": options.hop_latency if options.cores > 1 else None,
+        "link": options.link if options.cores > 1 else None,
+        "line_errors": [core.line_error_count for core in result.cores],
+        "core_counters": [core.counters for core in result.cores],
         "layernorm": options.layernorm,
         "engine": engine,
         "stalls": options.stalls,
@@ -197,19 +224,21 @@ def run(options):
 
 
 def _run(options, directory):
-    compiled, tokenizer, prompt, waves, profile = _prepare(options, directory)
-    simulation = Simulation(compiled, options.engine, stalls=options.stalls, seed=options.seed)
+    models, tokenizer, prompt, waves, profile = _prepare(options, directory)
+    simulation = Simulation(models, options.engine, stalls=options.stalls, seed=options.seed,
+                            link=options.link, bit_error_rate=options.bit_error_rate,
+                            hop_latency=options.hop_latency)
     simulation.engine.prepare(waves)
     progress = Progress(
         tokenizer, options.tokens,
-        lambda count: compiled.shape.useful_tiles(len(prompt) + count - 1))
+        lambda count: cluster_roof(models, len(prompt) + count - 1))
     first, machine, check = options.from_position, None, None
     if options.check:
-        check = Check(compiled, prompt, options.tokens, first_position=first)
+        check = Check(models, prompt, options.tokens, first_position=first)
         machine = check.machine
         simulation.engine.observe(check.observe)
     elif first:
-        machine = Machine(compiled)
+        machine = Cluster(models) if len(models) > 1 else Machine(models[0])
         machine.run(prompt[:first], 0)
     if first:
         simulation.load_caches(machine)
@@ -225,20 +254,25 @@ def _run(options, directory):
     progress.finish()
     if check is not None:
         check.finish(result)
-    summary = _summary(result, compiled, prompt, options, simulation.engine.name,
+    summary = _summary(result, models, prompt, options, simulation.engine.name,
                        "".join(progress.pieces))
-    print(f"\n\n{len(result.tokens)} tokens on {summary['config']} ({summary['engine']} engine): "
+    cores, of_core = summary["config"], ""
+    if len(models) > 1:
+        cores = (f"{len(models)} x {cores}, {options.ring} ring with hops of "
+                 f"{options.hop_latency} cycles")
+        of_core = " of core 0"
+    print(f"\n\n{len(result.tokens)} tokens on {cores} ({summary['engine']} engine): "
           f"{summary['cycles']:,} cycles, {summary['cycles_per_token']:,.0f} a token, "
           f"busy {summary['busy']:.1%}, {result.seconds:.1f} s, "
           f"{result.cycles / result.seconds:,.0f} cycles/s\n"
-          f"MPU, whole run: {_breakdown(result.counters)}", file=sys.stderr)
+          f"MPU{of_core}, whole run: {_breakdown(result.counters)}", file=sys.stderr)
     if check is not None:
         print(f"check: {check.count:,} writes equal the numpy machine's", file=sys.stderr)
         summary["checked_writes"] = check.count
     if options.json:
         Path(options.json).write_text(json.dumps(summary, indent=2) + "\n")
     if profile is not None:
-        timeline = Timeline(compiled, len(prompt), recording, result, first_position=first)
+        timeline = Timeline(models[0], len(prompt), recording, result, first_position=first)
         paths = profile.write(timeline, summary, options.from_cycle, options.to_cycle)
         print(f"profile: {', '.join(map(str, paths))}", file=sys.stderr)
     return summary

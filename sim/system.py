@@ -7,10 +7,12 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from dfx_rtl.bus.axi import AxiLiteSignature
 from dfx_rtl.control.activity import Account
 from dfx_rtl.control.registers import REGISTERS
+from dfx_rtl.control.ring import DIRECTIONS
 from dfx_rtl.core import Core, TraceSignature
 from dfx_rtl.dma.requests import ddr_signature, hbm_signature
 from dfx_rtl.isa import Unit
 
+from .link.endpoint import Endpoint
 from .memory.channel import MemoryPort
 from .memory.checker import AxiLiteChecker, Violation
 from .memory.storage import StorageHub
@@ -38,7 +40,8 @@ ProfileLayout = data.StructLayout({
 
 
 class System(wiring.Component):
-    """One core, a memory port for each HBM channel and one for DDR, and a checker on every bus.
+    """One core, a memory port for each HBM channel and one for DDR, a checker on every bus, and an
+    end of a link to each neighbour in the ring.
 
     The bytes of the memories are not here: an engine serves them at the two hubs.
 
@@ -48,6 +51,10 @@ class System(wiring.Component):
         The core's parameters.
     core : Core or None
         The core; None makes one.
+    ends : list of components or None
+        The ends of the links to the next core and to the one before; None is an
+        :class:`~.link.endpoint.Endpoint` each. Others have its members, but another layout of what
+        crosses.
     more : dict
         More members, for a core that has inputs of its own.
 
@@ -66,15 +73,20 @@ class System(wiring.Component):
         number.
     hbm_faults, ddr_fault : In(FaultLayout)
         Faults, a channel each.
+    boundary_out, boundary_in : Out(layout), In(layout), two of each
+        What crosses to a neighbour and from it, in a cycle: 0 is the next core, 1 the one before.
+        The layout is that of the ends. A core that is alone has nothing on ``boundary_in``.
     violations : Out(array of Violation)
         The first broken rule of each HBM channel, of DDR and of the host's bus.
     """
 
-    def __init__(self, config, core=None, **more):
+    def __init__(self, config, core=None, *, ends=None, **more):
         self.config = config
         self.core = Core(config) if core is None else core
         self._hbm = [MemoryPort(hbm_signature(config), config.channel_bytes, constant_rready=True)
                      for _ in range(config.channels)]
+        self._ends = ends or [Endpoint(config.tile) for _ in range(DIRECTIONS)]
+        crossing = self._ends[0].boundary_out.shape()
         self._ddr = MemoryPort(ddr_signature(config), config.ddr_bytes)
         self.hbm_hub = StorageHub([port.storage for port in self._hbm])
         self.ddr_hub = StorageHub([self._ddr.storage])
@@ -88,6 +100,8 @@ class System(wiring.Component):
             "ddr_timing": In(TimingLayout),
             "hbm_faults": In(data.ArrayLayout(FaultLayout, config.channels)),
             "ddr_fault": In(FaultLayout),
+            "boundary_out": Out(crossing).array(DIRECTIONS),
+            "boundary_in": In(crossing).array(DIRECTIONS),
             "violations": Out(data.ArrayLayout(Violation, config.channels + 2)),
             **more,
         })
@@ -110,9 +124,15 @@ class System(wiring.Component):
             ddr.timing.eq(self.ddr_timing),
             ddr.fault.eq(self.ddr_fault),
         ]
-        # One core: the ring is a loop.
-        for send, receive in zip(core.send, core.receive, strict=True):
-            connect(m, send, receive)
+        for place, end in enumerate(self._ends):
+            m.submodules[f"end{place}"] = end
+            # What is sent clockwise comes in from the other side.
+            connect(m, core.send[place], end.send)
+            connect(m, end.receive, core.receive[1 - place])
+            m.d.comb += [
+                self.boundary_out[place].eq(end.boundary_out),
+                end.boundary_in.eq(self.boundary_in[place]),
+            ]
         for channel, port in enumerate(self._hbm):
             m.submodules[f"hbm{channel}"] = in_hbm(port)
             connect(m, core.hbm[channel], port.bus)

@@ -6,17 +6,21 @@ fast as Amaranth's simulator. The clocks and the bytes of the memories are serve
 """
 
 import ctypes
+import heapq
+import os
 
 import numpy as np
 from amaranth.hdl import Elaboratable
 from amaranth.lib import data
 
 from dfx_rtl.bus.axi import Response
+from dfx_rtl.control.ring import DIRECTIONS
 from dfx_rtl.host.driver import Bus
 
 from ..memory.timing import FaultLayout
 from ..system import TRACE
 from .amaranth import ProtocolError
+from .ring import Links
 from .savefile import write_save_file
 from .verilate import EngineError, Toolchain, build
 
@@ -45,6 +49,12 @@ class _Library:
                 ("hub", None, pointer, c_int, c_int, c_int),
                 ("storage", None, pointer, c_int, c_int, c_int, pointer, number, number),
                 ("approach", None, pointer),
+                ("link", None, pointer, c_int, c_int, c_int),
+                ("event", None, pointer, c_int, c_int),
+                ("log", number, pointer, ctypes.POINTER(pointer)),
+                ("ring", pointer, ctypes.POINTER(pointer), c_int, number, c_int),
+                ("unlink", None, pointer),
+                ("cut", None, pointer, c_int, c_int, number),
                 ("run", number, pointer, number, c_int, ctypes.c_int),
                 ("profile", None, pointer),
                 ("profiled", number, pointer, ctypes.POINTER(pointer)),
@@ -59,25 +69,37 @@ class _Instance:
 
     def __init__(self, library, config):
         self._library = library
-        self._handle = library.new(config.kernel_period, config.hbm_period)
+        self.handle = library.new(config.kernel_period, config.hbm_period)
         self._ports = {}
         bytes_, size = ctypes.c_void_p(), ctypes.c_uint64()
-        while name := library.port(self._handle, len(self._ports), ctypes.byref(bytes_),
+        while name := library.port(self.handle, len(self._ports), ctypes.byref(bytes_),
                                    ctypes.byref(size)):
             self._ports[name.decode()] = bytes_.value, size.value
+        self._numbers = {port: index for index, port in enumerate(self._ports)}
+        for direction in range(DIRECTIONS):
+            self.call("link", direction, *(self._numbers[f"system_boundary_{way}_{direction}"]
+                                           for way in ("out", "in")))
+        self._events = {}
+        for index, kind in enumerate(TRACE):
+            self._add_event(1 << index, f"trace_{kind}")
+        self._add_event(_VIOLATED, "violations")
+
+    def _add_event(self, bit, name):
+        name = f"system_{name}"
+        self._events[bit] = self._ports[name][1]
+        self.call("event", bit, self._numbers[name])
 
     def serve(self, number, name, hub, storages):
         """Have the ports of a hub read and write the arrays of storages."""
         self.call("hub", number, hub.address_width, hub.data_width // 8)
-        numbers = {port: index for index, port in enumerate(self._ports)}
         for index, storage in enumerate(storages):
-            self.call("storage", number, numbers[f"{name}_{index}_read_address"],
-                      numbers[f"{name}_{index}_read_data"], storage.array.ctypes.data,
+            self.call("storage", number, self._numbers[f"{name}_{index}_read_address"],
+                      self._numbers[f"{name}_{index}_read_data"], storage.array.ctypes.data,
                       len(storage), storage.beat_bytes)
 
     def call(self, name, *arguments):
         """A function of the library on this instance."""
-        return getattr(self._library, name)(self._handle, *arguments)
+        return getattr(self._library, name)(self.handle, *arguments)
 
     def get(self, name):
         """The value of a port of the system."""
@@ -89,6 +111,20 @@ class _Instance:
         size = self.call("profiled", ctypes.byref(words)) * 8
         return np.frombuffer(ctypes.string_at(words, size) if size else b"", "<u8")
 
+    def log(self, core):
+        """The events of the last run: cycles behind it, the core's number, its bit, and the value
+        that says more."""
+        place = ctypes.c_void_p()
+        size = self.call("log", ctypes.byref(place))
+        content = ctypes.string_at(place, size) if size else b""
+        at = 0
+        while at < size:
+            cycle, bit = (int.from_bytes(content[at + skip:at + skip + 8], "little")
+                          for skip in (0, 8))
+            behind = at + 16 + self._events[bit]
+            yield cycle, core, bit, int.from_bytes(content[at + 16:behind], "little")
+            at = behind
+
     def set(self, name, value):
         """Drive a port of the system."""
         place, size = self._ports[f"system_{name}"]
@@ -96,7 +132,7 @@ class _Instance:
 
     def close(self):
         """Free the memory, and end a recording."""
-        self._library.delete(self._handle)
+        self._library.delete(self.handle)
 
 
 class CompiledBus(Bus):
@@ -105,8 +141,9 @@ class CompiledBus(Bus):
     A transfer takes the same cycles as in the other engine, so that a run does too.
     """
 
-    def __init__(self, engine, instance, on_wait):
-        self._engine, self._instance, self._on_wait = engine, instance, on_wait
+    def __init__(self, engine, instance, ddr, on_wait):
+        self._engine, self._instance = engine, instance
+        self._ddr, self._on_wait = ddr, on_wait
 
     def _tick(self, *names):
         """Run a cycle; returns the values of ports at the edge that ends it."""
@@ -147,10 +184,14 @@ class CompiledBus(Bus):
         assert response == Response.OKAY.value, f"register {offset:#x} answers {response}"
 
     async def read_memory(self, address, size):
-        return bytes(self._engine.ddr.array[address:address + size])
+        return bytes(self._ddr.array[address:address + size])
 
     async def write_memory(self, address, content):
-        self._engine.ddr.array[address:address + len(content)] = np.frombuffer(content, np.uint8)
+        self._ddr.array[address:address + len(content)] = np.frombuffer(content, np.uint8)
+
+    def look(self, name):
+        """The value of an output of the system, seen from outside."""
+        return self._instance.get(name)
 
     async def wait(self):
         for _ in range(LOOKS):
@@ -162,21 +203,28 @@ class CompiledBus(Bus):
 
 
 class CompiledEngine:
-    """Simulates a system as compiled C++.
+    """Simulates systems as compiled C++.
+
+    The cores of a ring are as many instances of one library, and run in threads.
 
     Parameters
     ----------
-    system : System
-        What is simulated.
-    hbm, ddr : list of Storage, Storage
-        The bytes of the memories.
-    inputs : dict
-        The values of inputs of the system that are constant during a run, by name: timing and more.
+    systems : list of System
+        One, which stands for all cores.
+    memories : list of (list of Storage, Storage)
+        The bytes of HBM and DDR of each core.
+    inputs : list of dict
+        For each core the values of inputs of the system that are constant during a run, by name:
+        timing and more.
+    links : Links
+        Those of the ring.
+    threads : int or None
+        That run a ring at most; None is one for each CPU.
 
     Attributes
     ----------
     system : System
-        What is simulated.
+        What each core is.
     cycle : int
         Kernel cycles so far.
 
@@ -188,22 +236,28 @@ class CompiledEngine:
 
     name = "compiled"
 
-    def __init__(self, system, hbm, ddr, inputs):
+    #: Whether one System stands for all cores.
+    shares_system = True
+
+    def __init__(self, systems, memories, inputs, links=None, threads=None):
         Toolchain()
-        _mark_used(system)
+        self.system, = systems
+        _mark_used(self.system)
         self.cycle = 0
-        self.system = system
-        self.hbm, self.ddr = hbm, ddr
-        self._inputs = inputs
+        self._memories, self._inputs = memories, inputs
+        self._links = links or Links()
+        self._threads = threads or os.cpu_count() or 1
         self._observers = []
         self._events = _VIOLATED
         self._libraries = {}
-        self._instance = None
+        self._library = self._ring = None
+        self._instances = []
 
     def observe(self, observer, kinds=TRACE):
         """Have ``observer(kind, write)`` called for each write of these kinds: its kind and its
-        value, a dict of plain integers, with ``cycle`` among them. What nobody observes costs
-        nothing."""
+        value, a dict of plain integers, with ``cycle`` and ``core`` among them. What nobody
+        observes costs nothing. It is called after the cycles of the current call of
+        :meth:`advance`, in the order of the cycles."""
         self._observers.append((observer, frozenset(kinds)))
         for kind in kinds:
             self._events |= 1 << TRACE.index(kind)
@@ -217,57 +271,71 @@ class CompiledEngine:
         return self._libraries[with_waves]
 
     def run(self, host, *, on_wait=None, faults=None, waves=None, recording=None):
-        """Run ``await host(bus)`` from a full reset to its end, and return what it returns.
+        """Run ``await host(*buses)`` from a full reset to its end, and return what it returns.
 
         Parameters
         ----------
         host : coroutine function
-            What the host does, given a :class:`CompiledBus`.
+            What the host does, given a :class:`CompiledBus` for each core.
         on_wait : callable or None
             Called now and then while the host waits.
         faults : dict
-            Faults of the memories: ``{"ddr": fault, 3: fault}``, by channel number.
+            Faults of the memories: ``{"ddr": fault, 3: fault}``, by channel number, for a core
+            alone; in a ring the keys are pairs of the core's number and these.
         waves : Waves or None
-            Which cycles are recorded, and where.
+            Which cycles of the first core are recorded, and where.
         recording : Recording or None
-            Takes ``System.profile``.
+            Takes ``System.profile`` of the first core.
         """
-        self._instance = instance = _Instance(self.prepare(waves), self.system.config)
+        self._library = library = self.prepare(waves)
+        self._instances = instances = [_Instance(library, self.system.config)
+                                       for _ in self._memories]
+        handles = (ctypes.c_void_p * len(instances))(*(entry.handle for entry in instances))
+        self._ring = library.ring(handles, len(instances), self._links.delay, self._threads)
         try:
-            instance.serve(0, "hbm", self.system.hbm_hub, self.hbm)
-            instance.serve(1, "ddr", self.system.ddr_hub, [self.ddr])
-            for name, value in self._inputs.items():
-                instance.set(name, _bits(self.system.signature.members[name].shape, value))
-            self._set_faults(faults or {})
+            self._set_up(faults or {})
             if waves is not None:
                 last = (1 << 64) - 1 if waves.last is None else waves.last
-                instance.call("waves", str(waves.path).encode(), waves.first, last)
+                instances[0].call("waves", str(waves.path).encode(), waves.first, last)
             if recording is not None:
-                instance.call("profile")
+                instances[0].call("profile")
             self.advance(1)
             # The bus has done its work when it returns: the coroutine is never suspended.
-            host(CompiledBus(self, instance, on_wait)).send(None)
+            host(*(CompiledBus(self, instance, ddr, on_wait) for instance, (_, ddr)
+                   in zip(instances, self._memories, strict=True))).send(None)
         except StopIteration as end:
             return end.value
         finally:
-            self._instance = None
+            library.unlink(self._ring)
+            self._ring, self._instances = None, []
             if recording is not None:
-                words = instance.profiled()
+                words = instances[0].profiled()
                 recording.extend(words >> _PROFILE_BITS, words & ((1 << _PROFILE_BITS) - 1))
-            instance.close()
+            for instance in instances:
+                instance.close()
             if waves is not None and waves.path.exists():
                 write_save_file(waves.path, self.system.core.units)
 
-    def _set_faults(self, faults):
-        width = FaultLayout.as_shape().size
-        hbm = 0
+    def _set_up(self, faults):
+        system, width = self.system, FaultLayout.as_shape().size
+        for instance, (hbm, ddr), inputs in zip(self._instances, self._memories, self._inputs,
+                                                strict=True):
+            instance.serve(0, "hbm", system.hbm_hub, hbm)
+            instance.serve(1, "ddr", system.ddr_hub, [ddr])
+            for name, value in inputs.items():
+                instance.set(name, _bits(system.signature.members[name].shape, value))
+        hbm = [0] * len(self._instances)
         for place, fault in faults.items():
+            core, place = place if isinstance(place, tuple) else (0, place)
             bits = _bits(FaultLayout, fault)
             if place == "ddr":
-                self._instance.set("ddr_fault", bits)
+                self._instances[core].set("ddr_fault", bits)
             else:
-                hbm |= bits << place * width
-        self._instance.set("hbm_faults", hbm)
+                hbm[core] |= bits << place * width
+        for instance, bits in zip(self._instances, hbm, strict=True):
+            instance.set("hbm_faults", bits)
+        if self._links.fault is not None:
+            self._library.cut(self._ring, *self._links.fault)
 
     def advance(self, cycles, *, stop_at_interrupt=False):
         """Run kernel cycles, and report their events; only while :meth:`run` is at work.
@@ -275,34 +343,28 @@ class CompiledEngine:
         Returns
         -------
         bool
-            Whether it ended early, since the interrupt was high.
+            Whether an interrupt is high, and was waited for.
         """
-        instance = self._instance
-        while cycles:
-            count = instance.call("run", cycles, self._events, stop_at_interrupt)
-            cycles -= count
-            self.cycle += count
-            events = instance.get("events") & self._events
-            if events:
-                self._report(events)
-            if stop_at_interrupt and instance.get("interrupt"):
-                return True
-        return False
+        self.cycle += self._library.run(self._ring, cycles, self._events, stop_at_interrupt)
+        logs = (instance.log(core) for core, instance in enumerate(self._instances))
+        for event in heapq.merge(*logs, key=lambda event: event[:2]):
+            self._report(*event)
+        return stop_at_interrupt and any(entry.get("interrupt") for entry in self._instances)
 
-    def _report(self, events):
-        system, instance = self.system, self._instance
-        if events & _VIOLATED:
-            violations = system.violations.shape().from_bits(instance.get("violations"))
-            raise ProtocolError.first(list(violations), self.cycle)
-        for index, kind in enumerate(TRACE):
-            if events >> index & 1:
-                layout = getattr(system.trace, kind).shape()
-                value = layout.from_bits(instance.get(f"trace_{kind}"))
-                write = {key: getattr(value, key) for key in layout.members}
-                write["cycle"] = self.cycle - 1
-                for observer, kinds in self._observers:
-                    if kind in kinds:
-                        observer(kind, write)
+    def _report(self, cycle, core, bit, value):
+        system = self.system
+        if bit == _VIOLATED:
+            violations = system.violations.shape().from_bits(value)
+            raise ProtocolError.first(list(violations), cycle,
+                                      core if len(self._instances) > 1 else None)
+        kind = TRACE[bit.bit_length() - 1]
+        layout = getattr(system.trace, kind).shape()
+        value = layout.from_bits(value)
+        write = {key: getattr(value, key) for key in layout.members}
+        write |= {"cycle": cycle - 1, "core": core}
+        for observer, kinds in self._observers:
+            if kind in kinds:
+                observer(kind, write)
 
 
 def _mark_used(value):

@@ -3,11 +3,18 @@
 // Python reads and writes ports where they lie in memory. Everything that happens every cycle is
 // done here. Compiled together with what Verilator makes of the system; "ports.h" is a list of
 // PORT(name), one for each port of the top module. The machine must be little-endian.
+//
+// Several systems make a ring. What crosses from one to its neighbour in a cycle is seen there
+// `delay` cycles later, so each of them runs `delay` cycles without a look at the others.
 
+#include <algorithm>
+#include <atomic>
+#include <barrier>
 #include <cstdint>
 #include <cstring>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "VSystem.h"
@@ -94,6 +101,52 @@ struct Hub {
     }
 };
 
+// A core's link to one of its neighbours: what leaves the core in the last cycles, and what comes.
+struct Link {
+    static constexpr uint8_t active = 3;  // Bits of the first byte; without them a word is idle.
+    Port out{}, in{};
+    const Link *back = nullptr;  // The neighbour's link to this core; null in a ring of one.
+    uint64_t delay = 0;
+    uint64_t cut = ~uint64_t{0};  // From this cycle on nothing leaves.
+    // The neighbour reads up to `delay` cycles behind, while up to `delay` cycles are written.
+    std::vector<uint8_t> words;
+
+    void join(const Link &other, uint64_t cycles) {
+        back = &other;
+        delay = cycles;
+        words.assign(2 * delay * out.size, 0);
+    }
+
+    // Before the edge that begins a cycle.
+    void receive(uint64_t cycle) const {
+        const uint8_t *word = cycle < delay ? nullptr : back->word(cycle - delay);
+        if (word && *word & active)
+            std::memcpy(in.bytes, word, in.size);
+        else
+            *in.bytes = 0;
+    }
+
+    // Behind that edge.
+    void send(uint64_t cycle) {
+        uint8_t *to = words.data() + cycle % (2 * delay) * out.size;
+        if (*out.bytes & active && cycle < cut)
+            std::memcpy(to, out.bytes, out.size);
+        else
+            *to = 0;
+    }
+
+  private:
+    const uint8_t *word(uint64_t cycle) const {
+        return words.data() + cycle % (2 * delay) * out.size;
+    }
+};
+
+// Something that is reported: a bit of `events`, and the port that says more.
+struct Event {
+    unsigned bit;
+    Port port;
+};
+
 }  // namespace
 
 struct Simulator {
@@ -104,6 +157,9 @@ struct Simulator {
     uint64_t next_kernel, next_hbm;  // The times of the next rising edges.
     uint64_t cycle = 0;              // Kernel cycles so far.
     std::vector<Port> ports;
+    Link links[2];                   // To the next core, to the one before.
+    std::vector<Event> events;
+    std::vector<uint8_t> log;        // Of the last call of dfx_run.
     bool profiling = false;
     uint64_t profiled_value = 0;     // 0 before the first cycle.
     std::vector<uint64_t> profiled;  // Cycle and value, for each change.
@@ -181,6 +237,8 @@ struct Simulator {
         record();
 #endif
         approach();
+        for (const Link &link : links)
+            if (link.back) link.receive(cycle);
         const bool both = next_hbm == next_kernel;
         edge(next_kernel, true, both);
         next_kernel += kernel_period;
@@ -189,7 +247,32 @@ struct Simulator {
             profiled_value = top.system_profile;
             profiled.push_back(cycle << 24 | profiled_value);
         }
+        for (Link &link : links)
+            if (link.back) link.send(cycle);
         ++cycle;
+    }
+
+    // Run kernel cycles, and keep what happens. Returns how many it were; with a mask of 1 for
+    // `stop`, fewer if the interrupt gets high.
+    uint64_t run(uint64_t cycles, unsigned mask, unsigned stop) {
+        for (uint64_t count = 1; count <= cycles; ++count) {
+            step();
+            if (const unsigned happened = top.system_events & mask) report(happened);
+            if (top.system_interrupt & stop) return count;
+        }
+        return cycles;
+    }
+
+    // Append events to the log: the cycles so far, the event's bit, and the bytes of its port.
+    void report(unsigned happened) {
+        for (const Event &event : events)
+            if (happened & event.bit) {
+                const uint64_t head[] = {cycle, event.bit};
+                const size_t at = log.size();
+                log.resize(at + sizeof head + event.port.size);
+                std::memcpy(&log[at], head, sizeof head);
+                std::memcpy(&log[at + sizeof head], event.port.bytes, event.port.size);
+            }
     }
 
 #if VM_TRACE
@@ -201,6 +284,92 @@ struct Simulator {
         if (!within && waves->isOpen()) waves->close();
     }
 #endif
+};
+
+// Systems that are linked in a ring, and the threads that run them.
+class Ring {
+  public:
+    Ring(Simulator *const *systems, unsigned count, uint64_t delay, unsigned threads)
+        : systems{systems, systems + count}, delay{delay},
+          begin{std::max(1u, std::min(threads, count))},
+          end{std::max(1u, std::min(threads, count))} {
+        for (unsigned core = 0; count > 1 && core < count; ++core) {
+            Link &next = systems[core]->links[0], &back = systems[(core + 1) % count]->links[1];
+            next.join(back, delay);
+            back.join(next, delay);
+        }
+        for (unsigned thread = 1; thread < std::min(threads, count); ++thread)
+            workers.emplace_back([this] { help(); });
+    }
+
+    ~Ring() {
+        quit = true;
+        if (!workers.empty()) begin.arrive_and_wait();
+        for (std::thread &worker : workers) worker.join();
+    }
+
+    // Run all systems. A single one stops when its interrupt gets high, if that is asked for; a
+    // ring in a cycle that does not depend on the threads.
+    uint64_t run(uint64_t cycles, unsigned mask, int stop_at_interrupt) {
+        for (Simulator *system : systems) {
+            system->log.clear();
+            system->take_inputs();
+        }
+        if (systems.size() == 1) return systems[0]->run(cycles, mask, stop_at_interrupt ? 1 : 0);
+        for (uint64_t done = 0; done < cycles;) {
+            piece = std::min(delay, cycles - done);
+            events = mask;
+            run_piece();
+            done += piece;
+            const auto raised = [](Simulator *system) { return system->top.system_interrupt; };
+            if (stop_at_interrupt && std::any_of(systems.begin(), systems.end(), raised))
+                return done;
+        }
+        return cycles;
+    }
+
+    // Nothing leaves a core in this direction from this cycle on, and nothing comes from there.
+    void cut(unsigned core, unsigned direction, uint64_t cycle) {
+        const unsigned count = systems.size();
+        systems[core]->links[direction].cut = cycle;
+        systems[(core + (direction ? count - 1 : 1)) % count]->links[1 - direction].cut = cycle;
+    }
+
+  private:
+    // Cycles that are not worth to wake another thread.
+    static constexpr uint64_t few = 4;
+
+    void run_piece() {
+        taken = 0;
+        if (workers.empty() || piece < few) {
+            work();
+        } else {
+            begin.arrive_and_wait();
+            work();
+            end.arrive_and_wait();
+        }
+    }
+
+    void help() {
+        while (begin.arrive_and_wait(), !quit) {
+            work();
+            end.arrive_and_wait();
+        }
+    }
+
+    // Run systems that nobody has taken yet.
+    void work() {
+        for (size_t core; (core = taken++) < systems.size();) systems[core]->run(piece, events, 0);
+    }
+
+    std::vector<Simulator *> systems;
+    uint64_t delay;
+    uint64_t piece = 0;
+    unsigned events = 0;
+    std::atomic<size_t> taken = 0;
+    bool quit = false;
+    std::barrier<> begin, end;
+    std::vector<std::thread> workers;
 };
 
 extern "C" {
@@ -238,16 +407,40 @@ void dfx_approach(Simulator *simulator) {
     simulator->approach();
 }
 
-// Run `cycles` kernel cycles, or fewer: until one of `events` happens, or, if asked for, until
-// the interrupt is high. Returns how many it were.
-uint64_t dfx_run(Simulator *simulator, uint64_t cycles, unsigned events, int stop_at_interrupt) {
-    simulator->take_inputs();
-    for (uint64_t count = 1; count <= cycles; ++count) {
-        simulator->step();
-        if (simulator->top.system_events & events) return count;
-        if (stop_at_interrupt && simulator->top.system_interrupt) return count;
-    }
-    return cycles;
+// The ports of a link: 0 leads to the next core, 1 to the one before.
+void dfx_link(Simulator *simulator, unsigned direction, unsigned out, unsigned in) {
+    simulator->links[direction].out = simulator->ports[out];
+    simulator->links[direction].in = simulator->ports[in];
+}
+
+// An event to report: one bit of the port `events`, and the port that says more.
+void dfx_event(Simulator *simulator, unsigned bit, unsigned port) {
+    simulator->events.push_back({bit, simulator->ports[port]});
+}
+
+// Link systems whose ports are known; one of them is alone. They must live longer than the ring.
+Ring *dfx_ring(Simulator *const *systems, unsigned count, uint64_t delay, unsigned threads) {
+    return new Ring{systems, count, delay, threads};
+}
+
+void dfx_unlink(Ring *ring) { delete ring; }
+
+// Cut a cable, from a cycle on.
+void dfx_cut(Ring *ring, unsigned core, unsigned direction, uint64_t cycle) {
+    ring->cut(core, direction, cycle);
+}
+
+// Run `cycles` kernel cycles, or fewer: if asked for, until the interrupt of a core is high.
+// Returns how many it were. Only events whose bits are in `events` are reported.
+uint64_t dfx_run(Ring *ring, uint64_t cycles, unsigned events, int stop_at_interrupt) {
+    return ring->run(cycles, events, stop_at_interrupt);
+}
+
+// The size of what the last call of dfx_run has reported, and where it is: each event as a cycle,
+// a bit, and the bytes of its port.
+uint64_t dfx_log(Simulator *simulator, const uint8_t **bytes) {
+    *bytes = simulator->log.data();
+    return simulator->log.size();
 }
 
 // Record what the core does, from now on; to be called before the first cycle.

