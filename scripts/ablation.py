@@ -12,11 +12,9 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import numpy as np
 from make_checkpoint import POSITIONS, SHAPES
-from make_checkpoint import main as make_checkpoint
+from measuring import extrapolate, one_token, synthetic
 
 from dfx_rtl.compiler import compile
 from dfx_rtl.compiler.images import program_words
@@ -24,8 +22,6 @@ from dfx_rtl.config import load_config
 from dfx_rtl.gpt2 import Checkpoint
 from dfx_rtl.isa import Instruction, Opcode, Unit
 from sim.handicap import HandicappedSystem
-from sim.memory.timing import Timing
-from sim.simulation import Simulation
 
 __all__ = ["VARIANTS", "Variant", "measure"]
 
@@ -107,10 +103,6 @@ VARIANTS = {
     "latency300": Variant("HBM latency of 300 kernel cycles", timing={"latency": 675,
                                                                      "write_latency": 675}),
 }
-#: 120 kernel cycles of 200 MHz, and 60 of every 780 for refresh, in cycles of 450 MHz.
-TIMING = {"latency": 270, "write_latency": 270, "refresh_interval": 1755, "refresh_length": 135,
-          "outstanding": 64}
-
 
 def _rewritten(compiled, rewrite):
     program = rewrite(list(compiled.instructions), len(compiled.registers.scalars))
@@ -135,8 +127,7 @@ def measure(checkpoint, variant, *, config="u280", context=128):
     config : str
         Name of the configuration.
     context : int
-        Rows of K and V that the token reads, its own included; at least 2, since the token before
-        it starts the clock.
+        As of :func:`measuring.one_token`.
 
     Returns
     -------
@@ -149,30 +140,9 @@ def measure(checkpoint, variant, *, config="u280", context=128):
                            layernorm=variant.layernorm)
         if variant.rewrite is not None:
             compiled = _rewritten(compiled, variant.rewrite)
-        simulation = Simulation(
-            compiled, "compiled", system=HandicappedSystem(config), handicap=variant.handicap,
-            hbm_timing=Timing.hbm(**{**TIMING, **variant.timing}))
-        random = np.random.default_rng(0)
-        size = config.word_bytes
-        for first, count in compiled.caches:
-            for storage in simulation.hbm:
-                part = storage.array[first * size:(first + count) * size].view(np.float16)
-                part[:] = random.standard_normal(part.size, np.float32)
-        first = context - 2
-        prompt = random.integers(0, compiled.run.vocabulary, first + 1).tolist()
-        result = simulation.generate(prompt, 2, first_position=first)
-    before, behind = result.token_cycles
-    return behind - before, compiled.shape.useful_tiles(first + 1)
-
-
-def _models(shape, layers, directory):
-    """Checkpoints of a shape with these numbers of layers."""
-    for count in layers:
-        path = Path(directory) / f"{shape}-{count}"
-        status = make_checkpoint(["--shape", shape, "--layers", str(count), "--out", str(path)])
-        if status:
-            raise SystemExit(status)
-        yield path
+        token = one_token([compiled], context, timing=variant.timing,
+                          system=HandicappedSystem(config), handicap=variant.handicap)
+    return token.cycles, token.roof
 
 
 def main(arguments=None):
@@ -203,13 +173,13 @@ def main(arguments=None):
           "|---|---|---|---|---|")
     base = None
     with tempfile.TemporaryDirectory(prefix="dfx_rtl-") as directory:
-        models = list(_models(options.shape, layers, directory))
+        models = list(synthetic(options.shape, layers, directory))
         for name in options.variants or VARIANTS:
             variant, started = VARIANTS[name], time.perf_counter()
             runs = [measure(model, variant, config=options.config, context=options.context)
                     for model in models]
-            cycles, roof = runs[0] if options.whole else (
-                two + (total - 2) * (three - two) for two, three in zip(*runs, strict=True))
+            cycles, roof = (extrapolate(values, layers, total)
+                            for values in zip(*runs, strict=True))
             busy = 100 * roof / cycles
             base = busy if base is None else base
             print(f"| {variant.doc} | {cycles:,} | {cycles / 2e5:.3f} | {busy:.2f} % | "
