@@ -212,7 +212,11 @@ def repair_modules(text):
     return _joined(text, modules)
 
 
-def convert(elaboratable, name, *, ports=None, merge=True):
+#: What Yosys writes for an assertion: the message if it does not hold, and itself.
+_ASSERTION = re.compile(r"^ *if \(!.*\)\n *\$write\(.*\);\n *assert \(.*\);\n", re.MULTILINE)
+
+
+def convert(elaboratable, name, *, ports=None, merge=True, assertions=False):
     """The Verilog of a design, without the source locations of this machine.
 
     Parameters
@@ -225,6 +229,8 @@ def convert(elaboratable, name, *, ports=None, merge=True):
         As of ``amaranth.back.verilog.convert``; a component does without.
     merge : bool
         Emit equal modules once; see :func:`merge_modules`.
+    assertions : bool
+        Keep assertions, which are SystemVerilog: for a simulator.
 
     Returns
     -------
@@ -241,4 +247,6 @@ def convert(elaboratable, name, *, ports=None, merge=True):
         if collects:
             gc.enable()
     text = repair_modules(text)
+    if not assertions:
+        text = _ASSERTION.sub("", text)
     return merge_modules(text) if merge else text

@@ -231,7 +231,7 @@ class Simulation:
                                                      first_position=first_position)
             else:
                 result.tokens = await run_cluster(
-                    buses, drivers, parameters, prompt, output_count, on_token,
+                    buses[0], drivers, parameters, prompt, output_count, on_token,
                     first_position=first_position, now=lambda: self.engine.cycle,
                     patience=2 * watchdog + PATIENCE)
             for driver, bus in zip(drivers, buses, strict=True):

@@ -178,3 +178,22 @@ def test_constants_of_a_process_that_is_woken(constant):
     repaired = repair_modules(text)
     assert process not in repaired
     assert f"    if (\\$auto:wake$0 ) begin end\n    o = {constant};\n  end\n" in repaired
+
+
+def test_assertions_are_for_simulators():
+    """``assert`` is no word of Verilog; Vivado and Yosys refuse it in a ``.v`` file."""
+
+    class Asserting(wiring.Component):
+        i: In(1)
+        o: Out(1)
+
+        def elaborate(self, platform):
+            m = Module()
+            m.d.sync += self.o.eq(self.i)
+            with m.If(self.o):
+                m.d.sync += Assert(self.i, "i fell")
+            return m
+
+    assert "assert" not in convert(Asserting(), "top")
+    assert "i fell" not in convert(Asserting(), "top")
+    assert "assert (i)" in convert(Asserting(), "top", assertions=True)

@@ -1,5 +1,7 @@
 """The host of a ring: what it does with all cores of a run."""
 
+import time
+
 from ..control.causes import Cause
 from ..control.state import State
 from .driver import CoreError, next_run
@@ -37,23 +39,24 @@ class ClusterError(CoreError):
         self.args = ("; ".join(parts),)
 
 
-async def run_cluster(buses, drivers, parameters, prompt, output_count, on_token=None, *,
-                      first_position=0, now, patience):
+async def run_cluster(bus, drivers, parameters, prompt, output_count, on_token=None, *,
+                      first_position=0, now=time.monotonic, patience=10):
     """Start a run on all cores of a ring, and wait for its end.
 
     Parameters
     ----------
-    buses, drivers : list of Bus, list of Driver
-        Of all cores, in the order of the ring; the drivers have been configured. ``wait`` of a bus
-        returns when any core raises its interrupt.
+    bus : Bus
+        Its ``wait`` returns when any core has news, or after a while.
+    drivers : list of Driver
+        Of all cores, in the order of the ring; they have been configured.
     parameters : list of RunParameters
         Of the compiled models.
     prompt, output_count, on_token, first_position
         As of :meth:`.Driver.run`.
     now : callable
-        The time in cycles.
+        The time, in seconds or in what else ``patience`` is given.
     patience : int
-        Cycles that the other cores have, behind the first error, to come to an end.
+        How long the other cores may take, behind the first error, to come to an end.
 
     Returns
     -------
@@ -74,7 +77,7 @@ async def run_cluster(buses, drivers, parameters, prompt, output_count, on_token
                            run_number=number)
     tokens, errors, running, deadline = [], {}, set(range(len(drivers))), None
     while running:
-        await buses[0].wait()
+        await bus.wait()
         for core in sorted(running):
             driver = drivers[core]
             events = await driver.read("INTERRUPT_STATUS")
@@ -83,32 +86,18 @@ async def run_cluster(buses, drivers, parameters, prompt, output_count, on_token
             await driver.write("INTERRUPT_STATUS", **events)
             state = (await driver.status()).state
             if state is State.FAILED:
-                error = await driver.read("ERROR")
-                errors[core] = CoreError(error["cause"], error["place"], error["response"])
+                errors[core] = await driver.error()
             if state in (State.FAILED, State.DONE):
                 running.remove(core)
                 # What came since then would keep its interrupt high.
                 await driver.write("INTERRUPT_STATUS", done=1, error=1, token=1)
             if core == 0 and state is not State.FAILED:
-                await _fetch(buses[0], driver, parameters[0], tokens, on_token,
-                             state is State.DONE)
+                await driver.fetch(parameters[0], tokens, on_token, done=state is State.DONE)
         if errors:
-            deadline = deadline or now() + patience
+            deadline = now() + patience if deadline is None else deadline
             if now() >= deadline:
                 break
     if errors:
         raise ClusterError(errors, sorted(running))
     return tokens
 
-
-async def _fetch(bus, driver, parameters, tokens, on_token, done):
-    """Append what has been generated since the last call."""
-    count = (await driver.read("TOKENS"))["count"]
-    # The last id may still be on its way to the memory; the others have arrived.
-    arrived = count if done else max(len(tokens), count - 1)
-    content = await bus.read_memory(parameters.output_base + 4 * len(tokens),
-                                    4 * (arrived - len(tokens)))
-    for offset in range(0, len(content), 4):
-        tokens.append(int.from_bytes(content[offset:offset + 4], "little"))
-        if on_token is not None:
-            on_token(tokens[-1])

@@ -204,21 +204,42 @@ class Driver:
             events = await self.read("INTERRUPT_STATUS")
             await self.write("INTERRUPT_STATUS", **events)
             state = (await self.status()).state
-            count = (await self.read("TOKENS"))["count"]
             if state is State.FAILED:
-                error = await self.read("ERROR")
-                raise CoreError(error["cause"], error["place"], error["response"])
-            # The last id may still be on its way to the memory; the others have arrived.
-            arrived = count if state is State.DONE else max(len(tokens), count - 1)
-            if arrived > len(tokens):
-                content = await self._bus.read_memory(parameters.output_base + 4 * len(tokens),
-                                                      4 * (arrived - len(tokens)))
-                for offset in range(0, len(content), 4):
-                    tokens.append(int.from_bytes(content[offset:offset + 4], "little"))
-                    if on_token is not None:
-                        on_token(tokens[-1])
+                raise await self.error()
+            await self.fetch(parameters, tokens, on_token, done=state is State.DONE)
             if state is State.DONE:
                 return tokens
+
+    async def error(self):
+        """Why the core stopped, as a CoreError."""
+        fields = await self.read("ERROR")
+        return CoreError(fields["cause"], fields["place"], fields["response"])
+
+    async def fetch(self, parameters, tokens, on_token=None, *, done):
+        """Append the ids that have been generated since the last call, and tell of each.
+
+        Parameters
+        ----------
+        parameters : RunParameters
+            Of the compiled model.
+        tokens : list of int
+            The ids so far.
+        on_token : callable or None
+            Called with each new id.
+        done : bool
+            Whether the run has ended.
+        """
+        count = (await self.read("TOKENS"))["count"]
+        # The last id may still be on its way to the memory; the others have arrived.
+        arrived = count if done else max(len(tokens), count - 1)
+        if arrived == len(tokens):
+            return
+        content = await self._bus.read_memory(parameters.output_base + 4 * len(tokens),
+                                              4 * (arrived - len(tokens)))
+        for offset in range(0, len(content), 4):
+            tokens.append(int.from_bytes(content[offset:offset + 4], "little"))
+            if on_token is not None:
+                on_token(tokens[-1])
 
     async def reset(self, patience=200):
         """Soft reset: the core drains its memory ports and goes to IDLE.

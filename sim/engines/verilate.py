@@ -140,7 +140,7 @@ class _Progress:
 def _verilog(system):
     """The Verilog of a system, equal modules emitted once."""
     top = Top(system)
-    return dfx_rtl.verilog.convert(Fragment.get(top, None), _TOP, ports=top.ports)
+    return dfx_rtl.verilog.convert(Fragment.get(top, None), _TOP, ports=top.ports, assertions=True)
 
 
 def _digest(*parts):

@@ -98,7 +98,7 @@ class CompiledBench:
         with tempfile.TemporaryDirectory() as directory:
             directory = Path(directory)
             source = directory / "System.v"
-            source.write_text(dfx_rtl.verilog.convert(_System(bench), "System"))
+            source.write_text(dfx_rtl.verilog.convert(_System(bench), "System", assertions=True))
             toolchain.translate(source, directory, [])
             header = (directory / "VSystem.h").read_text()
             ports = re.findall(r"VL_(IN|OUT)\w*\(&(\w+),", header)
