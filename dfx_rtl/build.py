@@ -271,6 +271,8 @@ def _build_platform(options):
     arguments = [options.platform, "--cages", str(options.cages)]
     if options.config is not None:
         arguments += ["--config", options.config]
+    if options.checkpoint is not None:
+        arguments += ["--checkpoint", options.checkpoint]
     if options.out is not None:
         arguments += ["--out", str(options.out)]
     return build_platform(arguments + ["--do-build"] * options.do_build)
@@ -285,17 +287,22 @@ def main(arguments=None):
                              f"u280)")
     parser.add_argument("--out", type=Path, metavar="DIR",
                         help="directory of the files (default: build/NAME)")
-    parser.add_argument("--platform", metavar="CARD",
-                        help="write a card's project: its clocks, memory, host and links too")
+    parser.add_argument("--platform", metavar="BOARD",
+                        help="write a board's project: its clocks, memory, host and links too; "
+                             "u280, u55c, u50, ulx3s")
     parser.add_argument("--cages", type=int, default=0, metavar="N",
                         help="with --platform: QSFP28 cages that are used (default: 0)")
+    parser.add_argument("--checkpoint", metavar="DIR",
+                        help="with --platform ulx3s: the model in it (default: "
+                             "models/shakespeare)")
     parser.add_argument("--do-build", action="store_true",
-                        help="with --platform: run Vivado, which must be on PATH")
+                        help="with --platform: run Vivado, which must be on PATH, or for the "
+                             "ULX3S YoWASP's tools")
     options = parser.parse_args(arguments)
     if options.platform is not None:
         return _build_platform(options)
-    if options.cages or options.do_build:
-        parser.error("--cages and --do-build need --platform")
+    if options.cages or options.do_build or options.checkpoint:
+        parser.error("--cages, --checkpoint and --do-build need --platform")
     try:
         config = load_config(options.config or "small")
         directory = options.out or Path("build") / config.name

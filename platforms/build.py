@@ -1,4 +1,7 @@
-"""Everything that Vivado needs for a card: ``python -m dfx_rtl.build --platform u280``."""
+"""What the tools need for a board: ``python -m dfx_rtl.build --platform u280``.
+
+Vivado for the cards; for the ULX3S see :mod:`.ulx3s.build`.
+"""
 
 import argparse
 import dataclasses
@@ -21,8 +24,9 @@ from .alveo_u55c import AlveoU55CPlatform
 from .alveo_u280 import AlveoU280Platform
 from .card import Card, fit_config
 from .ip.primitives import EMITTED
+from .ulx3s import build as ulx3s
 
-__all__ = ["PLATFORMS", "TOP", "build", "main"]
+__all__ = ["PLATFORMS", "TOP", "build", "build_ulx3s", "main"]
 
 #: The top module of a card, and the name of its files.
 TOP = "dfx_card"
@@ -140,6 +144,37 @@ def build(platform_name, directory, *, do_build=False, config=None, cages=0):
     return config
 
 
+def build_ulx3s(directory, checkpoint, *, do_build=False):
+    """Write what the open tools need for a ULX3S with a model in it, and perhaps run them.
+
+    Parameters
+    ----------
+    directory : Path
+        As of :func:`build`.
+    checkpoint : str or pathlib.Path
+        The model.
+    do_build : bool
+        Run the tools.
+
+    Returns
+    -------
+    str
+        What came of it.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError, FileExistsError, RuntimeError
+        As :func:`build`, and if the model cannot be used.
+    """
+    directory = Path(directory)
+    if do_build:
+        ulx3s.find_tools()
+    if directory.exists() and not (directory / f"{ulx3s.NAME}.il").exists():
+        raise FileExistsError(f"{directory} exists and is not a build of a ULX3S")
+    _write(directory, ulx3s.plan_files(checkpoint))
+    return ulx3s.run_tools(directory) if do_build else ""
+
+
 def _write(directory, files):
     """Write all files beside the directory, then put them in its place at once."""
     directory.parent.mkdir(parents=True, exist_ok=True)
@@ -158,21 +193,35 @@ def main(arguments=None):
     """Run the command; returns its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m platforms.build",
-        description="Write everything that Vivado needs for a card; the same as "
+        description="Write what the tools need for a board; the same as "
                     "python -m dfx_rtl.build --platform PLATFORM.")
-    parser.add_argument("platform", metavar="PLATFORM", help=f"{', '.join(PLATFORMS)}")
-    parser.add_argument("--config", default="u280", metavar="NAME",
-                        help=f"{', '.join(CONFIGS)}, or a .toml file (default: u280)")
+    parser.add_argument("platform", metavar="PLATFORM",
+                        help=f"{', '.join(PLATFORMS)}, or ulx3s")
+    parser.add_argument("--config", metavar="NAME",
+                        help=f"of a card: {', '.join(CONFIGS)}, or a .toml file (default: u280)")
+    parser.add_argument("--checkpoint", default="models/shakespeare", metavar="DIR",
+                        help="of the ULX3S: the model in it (default: models/shakespeare)")
     parser.add_argument("--out", type=Path, metavar="DIR",
                         help="directory of the files (default: build/card-PLATFORM)")
     parser.add_argument("--cages", type=int, default=0, metavar="N",
                         help="QSFP28 cages that are used, for a ring of cards (default: 0)")
-    parser.add_argument("--do-build", action="store_true", help="run Vivado, which takes hours")
+    parser.add_argument("--do-build", action="store_true",
+                        help="run Vivado, which takes hours; or YoWASP's tools")
     options = parser.parse_args(arguments)
     directory = options.out or Path("build") / f"card-{options.platform}"
     try:
+        if options.platform == "ulx3s":
+            if options.config or options.cages:
+                parser.error("--config and --cages are of the cards, not of ulx3s")
+            summary = build_ulx3s(directory, options.checkpoint, do_build=options.do_build)
+            print(f"{directory / ulx3s.NAME}.{'bit' if summary else 'il'}: ULX3S; see "
+                  f"{directory / 'README.md'}", summary, sep="\n\n" if summary else "")
+            return 0
+        if options.platform not in PLATFORMS:
+            raise ValueError(f"platform {options.platform!r} is unknown: expected one of "
+                             f"{', '.join(PLATFORMS)}, ulx3s")
         config = build(options.platform, directory, do_build=options.do_build,
-                       config=load_config(options.config), cages=options.cages)
+                       config=load_config(options.config or "u280"), cages=options.cages)
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -248,7 +248,7 @@ def test_a_card_is_built_by_its_package(monkeypatch, arguments, handed_over):
 def test_no_such_card(tmp_path, capsys, name):
     assert build.main(["--platform", name, "--out", str(tmp_path / "card")]) == 2
     assert capsys.readouterr() == (
-        "", f"error: platform '{name}' is unknown: expected one of u280, u55c, u50\n")
+        "", f"error: platform '{name}' is unknown: expected one of u280, u55c, u50, ulx3s\n")
     assert not (tmp_path / "card").exists()
 
 
@@ -273,4 +273,4 @@ def test_options_of_a_card_without_a_card(capsys, arguments):
         build.main(arguments)
     assert exit.value.code == 2
     assert capsys.readouterr().err.endswith(
-        "error: --cages and --do-build need --platform\n")
+        "error: --cages, --checkpoint and --do-build need --platform\n")

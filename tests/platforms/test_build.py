@@ -389,7 +389,8 @@ def test_main_errors(empty_card, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     (tmp_path / "mine").mkdir()
     for arguments, message in (
-            (["u200"], "platform 'u200' is unknown: expected one of u280, u55c, u50"),
+            (["u200"], "platform 'u200' is unknown: expected one of u280, u55c, u50, "
+                       "ulx3s"),
             (["u280", "--config", "huge"], f"configuration 'huge' is unknown: expected one of "
                                            f"{', '.join(CONFIGS)} or a .toml file"),
             (["u280", "--config", "nano"], "HBM data width must be 256 on a card, not 64"),
