@@ -104,7 +104,7 @@ def plan_files(checkpoint):
             if value is not None:
                 os.environ[variable] = value
     files = {name: content for name, content in plan.files.items()
-             if not name.endswith((".bat", ".debug.v"))}
+             if not name.endswith((".bat", ".debug.v", ".json"))}
     files["README.md"] = _readme(checkpoint)
     return files
 
