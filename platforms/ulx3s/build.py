@@ -97,7 +97,7 @@ def plan_files(checkpoint):
         os.environ.update(dict.fromkeys(tools, sys.executable))
         plan = platform.build(Ulx3sBoard(Ulx3sDesign(compiled, vocabulary)), NAME,
                               do_build=False, debug_verilog=False,
-                              nextpnr_opts="--timing-allow-fail")
+                              nextpnr_opts="--timing-allow-fail --router router2")
     finally:
         for variable, value in tools.items():
             os.environ.pop(variable)
