@@ -45,13 +45,14 @@ REGISTERS = 0.20
 #: Of the kernel's clock.
 PERIOD = 5.0
 
-#: The longest path within modules: what their own submodules do is left out.
+#: Paths end where a clock is: at flip-flops, block RAMs, shift registers, registered DSPs; and at
+#: submodules, which are looked at by themselves.
 _SCRIPT = """\
 read_verilog {top}.v
 synth_xilinx -family xcup -top {top} -noiopad -noclkbuf
 tee -q -o stat.json stat -json -tech xilinx
 select -set inner t:{top}*
-tee -q -o paths.txt ltp -noff */* @inner %d
+tee -q -o paths.txt ltp */* @inner %d t:FD* %d t:RAMB* %d t:SRL* %d r:PREG=1 %d
 """
 
 
@@ -152,8 +153,6 @@ def _kind(cell):
     for kind, pattern in (("CARRY", r"\.carry\d+$"), ("MUXF", "muxf"), ("LUT", r"^\$abc\$|\$lut")):
         if re.search(pattern, cell):
             return kind
-    if re.search(r"\$ff\.cc|\$dff|slice\$", cell):
-        return None
     return "DSP" if re.search(r"\$mul|macc|dsp", cell) else "RAM" if "mem" in cell else "LUT"
 
 
@@ -174,7 +173,7 @@ def longest_paths(text):
         steps = re.findall(r"^ +\d+: (.+?)(?: \(via (.+)\))?$", part, flags=re.MULTILINE)
         if steps:
             module = _plain(part.split(" (length=", 1)[0])
-            kinds = Counter(filter(None, (_kind(cell) for _, cell in steps if cell)))
+            kinds = Counter(_kind(cell) for _, cell in steps if cell)
             found[module] = LongestPath(module, kinds, _plain(steps[0][0]), _plain(steps[-1][0]))
     return found
 

@@ -30,10 +30,12 @@ _CYCLES_A_CHARACTER = 60_000
 #: Yosys joins the cells' models with the netlist into one module.
 _JOIN = """\
 read_json {netlist}
+delete =A:blackbox
 read_verilog -overwrite +/ecp5/cells_sim.v cells.v
 hierarchy -top {top}
 proc
-flatten
+setattr -mod -unset whitebox -unset lib_whitebox =*
+flatten -wb
 opt_expr
 opt_clean
 rename {top} System
