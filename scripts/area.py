@@ -39,20 +39,20 @@ _BLOCK_RAMS = {"RAMB18E1": 0.5, "RAMB18E2": 0.5, "RAMB36E1": 1, "RAMB36E2": 1}
 
 #: What is charged for each cell on a path, its wire included, in ns. Our own rule of thumb for the
 #: -2 speed grade of the U280, not a vendor's figure.
-DELAYS = {"LUT": 0.45, "MUXF": 0.20, "CARRY": 0.06, "DSP": 2.0, "RAM": 1.3}
+DELAYS = {"LUT": 0.45, "MUXF": 0.20, "CARRY": 0.06, "DSP": 2.0}
 #: Clock to output of the first register and setup of the last one.
 REGISTERS = 0.20
 #: Of the kernel's clock.
 PERIOD = 5.0
 
-#: Paths end where a clock is: at flip-flops, block RAMs, shift registers, registered DSPs; and at
-#: submodules, which are looked at by themselves.
+#: Paths begin and end where a clock is: at flip-flops, memories, shift registers, registered DSPs; and
+#: at submodules, which are looked at by themselves. So the read of a memory of LUTs is not charged.
 _SCRIPT = """\
 read_verilog {top}.v
 synth_xilinx -family xcup -top {top} -noiopad -noclkbuf
 tee -q -o stat.json stat -json -tech xilinx
 select -set inner t:{top}*
-tee -q -o paths.txt ltp */* @inner %d t:FD* %d t:RAMB* %d t:SRL* %d r:PREG=1 %d
+tee -q -o paths.txt ltp */* @inner %d t:FD* %d t:RAM* %d t:SRL* %d r:PREG=1 %d
 """
 
 
@@ -153,7 +153,7 @@ def _kind(cell):
     for kind, pattern in (("CARRY", r"\.carry\d+$"), ("MUXF", "muxf"), ("LUT", r"^\$abc\$|\$lut")):
         if re.search(pattern, cell):
             return kind
-    return "DSP" if re.search(r"\$mul|macc|dsp", cell) else "RAM" if "mem" in cell else "LUT"
+    return "DSP" if re.search(r"\$mul|dsp", cell) else "LUT"
 
 
 def longest_paths(text):

@@ -27,17 +27,28 @@ __all__ = ["Netlist", "cell_models", "main"]
 _BLOCKS = 64
 _CYCLES_A_CHARACTER = 60_000
 
+#: A LUT as a cell of Yosys's own, which it writes as a constant that is shifted.
+_LUTS = """\
+module LUT4 (input A, B, C, D, output Z);
+    parameter [15:0] INIT = 16'h0000;
+    \\$lut #(.WIDTH(4), .LUT(INIT)) _TECHMAP_REPLACE_ (.A({D, C, B, A}), .Y(Z));
+endmodule
+"""
 #: Yosys joins the cells' models with the netlist into one module.
 _JOIN = """\
 read_json {netlist}
 delete =A:blackbox
+chtype -set INPUT_PIN t:TRELLIS_IO r:DIR=INPUT %i
+chtype -set OUTPUT_PIN t:TRELLIS_IO r:DIR=OUTPUT %i
 read_verilog -overwrite +/ecp5/cells_sim.v cells.v
+techmap -map luts.v
 hierarchy -top {top}
 proc
 setattr -mod -unset whitebox -unset lib_whitebox =*
 flatten -wb
+rename -hide w:* x:* %d
 opt_expr
-opt_clean
+opt_clean -purge
 rename {top} System
 write_verilog -noattr System.v
 """
@@ -89,7 +100,7 @@ def _bus(name, width):
 
 
 def cell_models():
-    """Verilog of a block RAM and of a multiplier, as far as the synthesis uses them.
+    """Verilog of a block RAM, a multiplier, pins and the global reset, as far as the synthesis uses them.
 
     Source: Lattice FPGA-TN-02204 (memory) and FPGA-TN-02205 (DSP). A block RAM of two ports with 18
     bits, where the port that writes reads what was there before, or of one that writes and one that
@@ -152,6 +163,14 @@ module MULT18X18D ({operands}, input SIGNEDA, SIGNEDB, SOURCEA, SOURCEB, {produc
     wire signed [37:0] p = a * b;
     assign {_bus("P", 36)} = p[35:0];
 endmodule
+module INPUT_PIN #(parameter DIR = "") (input B, input I, input T, output O);
+    assign O = B;
+endmodule
+module SGSR (input CLK, input GSR);
+endmodule
+module OUTPUT_PIN #(parameter DIR = "") (output B, input I, input T, output O);
+    assign B = I;
+endmodule
 """
 
 
@@ -180,6 +199,7 @@ class Netlist:
             progress("joining the netlist with the models of its cells")
             (directory / "netlist.json").write_bytes(file.read_bytes())
             (directory / "cells.v").write_text(cell_models())
+            (directory / "luts.v").write_text(_LUTS)
             (directory / "join.ys").write_text(_JOIN.format(netlist="netlist.json", top=NAME))
             done = subprocess.run([find_tools()["YOSYS"], "-q", "-s", "join.ys"], cwd=directory,
                                   capture_output=True, text=True, check=False)
