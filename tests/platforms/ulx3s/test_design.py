@@ -109,5 +109,5 @@ def test_vocabularies_of_other_things(compiled):
         assert str(caught.value) == message
 
 
-def test_the_configuration_is_nano_with_less_memory():
-    assert (CONFIG.tile, CONFIG.lanes, CONFIG.vector_lanes) == (8, 2, 2)
+def test_the_configuration_is_nano_with_less():
+    assert (CONFIG.tile, CONFIG.lanes, CONFIG.vector_lanes) == (8, 2, 1)
