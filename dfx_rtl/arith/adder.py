@@ -22,9 +22,9 @@ class Fp32Adder(wiring.Component):
     give the canonical NaN. An exact zero is +0 unless both terms are -0.
 
     The first stage puts the operand of the larger magnitude first; the second aligns the other
-    to it and adds; the third normalises and rounds.
+    to it and adds; the third normalises; the fourth rounds.
 
-    Latency: 3 cycles from ``stb`` to ``done``. Throughput: one vector a cycle. No path is
+    Latency: 4 cycles from ``stb`` to ``done``. Throughput: one vector a cycle. No path is
     combinational from input to output.
 
     Parameters
@@ -57,7 +57,7 @@ class Fp32Adder(wiring.Component):
     Source: IEEE 754-2019, sections 4.3.1, 5.4.1, 6.3 and 7.
     """
 
-    latency = 3
+    latency = 4
 
     def __init__(self, lanes):
         check_positive("Lanes of an adder", lanes)
@@ -78,16 +78,17 @@ class Fp32Adder(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        valid = Signal(3)
+        valid = Signal(4)
         s1_invalid = Signal(reset_less=True)
         s2_invalid = Signal(reset_less=True)
         s3_invalid = Signal(reset_less=True)
-        s3_overflow = Signal(reset_less=True)
+        s4_invalid = Signal(reset_less=True)
+        s4_overflow = Signal(reset_less=True)
         m.d.sync += valid.eq(Cat(self.stb, valid))
         m.d.comb += [
             self.done.eq(valid[-1]),
-            self.invalid.eq(s3_invalid),
-            self.overflow.eq(s3_overflow),
+            self.invalid.eq(s4_invalid),
+            self.overflow.eq(s4_overflow),
         ]
 
         invalid = []
@@ -101,7 +102,9 @@ class Fp32Adder(wiring.Component):
         with m.If(valid[0]):
             m.d.sync += s2_invalid.eq(s1_invalid)
         with m.If(valid[1]):
-            m.d.sync += [s3_invalid.eq(s2_invalid), s3_overflow.eq(Cat(overflow).any())]
+            m.d.sync += s3_invalid.eq(s2_invalid)
+        with m.If(valid[2]):
+            m.d.sync += [s4_invalid.eq(s3_invalid), s4_overflow.eq(Cat(overflow).any())]
 
         return m
 
@@ -175,26 +178,42 @@ class Fp32Adder(wiring.Component):
 
         leading = Signal(range(30), name=f"leading{lane}")
         left = Signal(range(30), name=f"left{lane}")
-        normal = Signal(25 + _GUARD, name=f"normal{lane}")
-        rounded = Signal(32, name=f"rounded{lane}")
         m.d.comb += [
             leading.eq(leading_zeros(s2_total)),
             left.eq(Mux(leading < s2_exponent, leading, s2_exponent)),
-            normal.eq(s2_total << left),
-            rounded.eq(((s2_exponent - left)[:8] << 23) + normal[5:]
-                       + (normal[4] & (normal[:4].any() | normal[5]))),
         ]
 
-        infinity = rounded >= FP32_INFINITY
-        s3_result = Signal(32, name=f"s3_result{lane}", reset_less=True)
+        s3_normal = Signal(25 + _GUARD, name=f"s3_normal{lane}", reset_less=True)
+        s3_exponent = Signal(8, name=f"s3_exponent{lane}", reset_less=True)
+        s3_sign = Signal(name=f"s3_sign{lane}", reset_less=True)
+        s3_special = Signal(name=f"s3_special{lane}", reset_less=True)
+        s3_zero = Signal(name=f"s3_zero{lane}", reset_less=True)
+        s3_bits = Signal(31, name=f"s3_bits{lane}", reset_less=True)
         with m.If(valid[1]):
-            with m.If(s2_special):
-                m.d.sync += s3_result.eq(Cat(s2_bits, s2_sign))
-            with m.Elif(~s2_total.any()):
-                m.d.sync += s3_result.eq(Cat(Const(0, 31), s2_sign))
-            with m.Else():
-                m.d.sync += s3_result.eq(
-                    Cat(Mux(infinity, FP32_INFINITY, rounded)[:31], s2_sign))
-        m.d.comb += Value.cast(self.result[lane]).eq(s3_result)
+            m.d.sync += [
+                s3_normal.eq(s2_total << left),
+                s3_exponent.eq(s2_exponent - left),
+                s3_sign.eq(s2_sign),
+                s3_special.eq(s2_special),
+                s3_zero.eq(~s2_total.any()),
+                s3_bits.eq(s2_bits),
+            ]
 
-        return invalid, infinity & ~s2_special & s2_total.any()
+        rounded = Signal(32, name=f"rounded{lane}")
+        m.d.comb += rounded.eq(
+            (s3_exponent << 23) + s3_normal[5:]
+            + (s3_normal[4] & (s3_normal[:4].any() | s3_normal[5])))
+
+        infinity = rounded >= FP32_INFINITY
+        s4_result = Signal(32, name=f"s4_result{lane}", reset_less=True)
+        with m.If(valid[2]):
+            with m.If(s3_special):
+                m.d.sync += s4_result.eq(Cat(s3_bits, s3_sign))
+            with m.Elif(s3_zero):
+                m.d.sync += s4_result.eq(Cat(Const(0, 31), s3_sign))
+            with m.Else():
+                m.d.sync += s4_result.eq(
+                    Cat(Mux(infinity, FP32_INFINITY, rounded)[:31], s3_sign))
+        m.d.comb += Value.cast(self.result[lane]).eq(s4_result)
+
+        return invalid, infinity & ~s3_special & ~s3_zero

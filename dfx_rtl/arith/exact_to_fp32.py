@@ -23,9 +23,10 @@ class ExactToFp32(wiring.Component):
 
     The first stage takes the magnitude and finds the chunk of its leading bit. It looks for the
     chunk in the one's complement, beside the carry of the two's complement, so the leading bit
-    can be the lowest bit of the chunk above; the second stage knows. That shifts and rounds.
+    can be the lowest bit of the chunk above; the second stage knows. That takes the bits of the chunk
+    and those below, the third shifts and rounds.
 
-    Latency: 2 cycles from ``stb`` to ``done``. Throughput: one vector a cycle. No path is
+    Latency: 3 cycles from ``stb`` to ``done``. Throughput: one vector a cycle. No path is
     combinational from input to output.
 
     Parameters
@@ -59,7 +60,7 @@ class ExactToFp32(wiring.Component):
     Source: IEEE 754-2019, section 4.3.1.
     """
 
-    latency = 2
+    latency = 3
 
     def __init__(self, lanes, width=EXACT_WIDTH, unit=EXACT_UNIT):
         check_positive("Lanes of a conversion", lanes)
@@ -85,22 +86,26 @@ class ExactToFp32(wiring.Component):
 
         s1_valid = Signal()
         s2_valid = Signal()
+        s3_valid = Signal()
         s1_invalid = Signal(reset_less=True)
         s2_invalid = Signal(reset_less=True)
-        m.d.sync += [s1_valid.eq(self.stb), s2_valid.eq(s1_valid)]
-        m.d.comb += [self.done.eq(s2_valid), self.invalid.eq(s2_invalid)]
+        s3_invalid = Signal(reset_less=True)
+        m.d.sync += [s1_valid.eq(self.stb), s2_valid.eq(s1_valid), s3_valid.eq(s2_valid)]
+        m.d.comb += [self.done.eq(s3_valid), self.invalid.eq(s3_invalid)]
 
         with m.If(self.stb):
             m.d.sync += s1_invalid.eq(
                 Cat(a.nan | (a.positive_infinity & a.negative_infinity) for a in self.a).any())
         with m.If(s1_valid):
             m.d.sync += s2_invalid.eq(s1_invalid)
+        with m.If(s2_valid):
+            m.d.sync += s3_invalid.eq(s2_invalid)
         for lane in range(self._lanes):
-            self._lane(m, lane, s1_valid)
+            self._lane(m, lane, s1_valid, s2_valid)
 
         return m
 
-    def _lane(self, m, lane, s1_valid):
+    def _lane(self, m, lane, s1_valid, s2_valid):
         a = self.a[lane]
         chunks = -(-self._width // _CHUNK)
 
@@ -138,25 +143,41 @@ class ExactToFp32(wiring.Component):
                     if start > 24:
                         m.d.comb += below.eq(s1_magnitude[:start - 24].any())
 
+        s2_field = Signal(len(field), name=f"s2_field{lane}", reset_less=True)
+        s2_below = Signal(name=f"s2_below{lane}", reset_less=True)
+        s2_base = Signal(8, name=f"s2_base{lane}", reset_less=True)
+        s2_sign = Signal(name=f"s2_sign{lane}", reset_less=True)
+        s2_special = Signal(name=f"s2_special{lane}", reset_less=True)
+        s2_nan = Signal(name=f"s2_nan{lane}", reset_less=True)
+        with m.If(s1_valid):
+            m.d.sync += [
+                s2_field.eq(field),
+                s2_below.eq(below),
+                # One less than the exponent: the leading bit of the significand adds it.
+                s2_base.eq(s1_chunk * _CHUNK + (_CHUNK + self._unit + 126)),
+                s2_sign.eq(s1_sign),
+                s2_special.eq(s1_special),
+                s2_nan.eq(s1_nan),
+            ]
+
         leading = Signal(range(_CHUNK + 2), name=f"leading{lane}")
         normal = Signal(len(field), name=f"normal{lane}")
         m.d.comb += [
-            leading.eq(leading_zeros(field, 24)),
-            normal.eq(field << leading),
+            leading.eq(leading_zeros(s2_field, 24)),
+            normal.eq(s2_field << leading),
         ]
-        # One less than the exponent: the leading bit of the significand adds it.
-        exponent = ((s1_chunk * _CHUNK + (_CHUNK + self._unit + 126)) - leading)[:8]
+        exponent = (s2_base - leading)[:8]
         rounded = (Cat(Const(0, 23), exponent) + normal[17:]
-                   + (normal[16] & (normal[:16].any() | below | normal[17])))
+                   + (normal[16] & (normal[:16].any() | s2_below | normal[17])))
 
-        s2_result = Signal(32, name=f"s2_result{lane}", reset_less=True)
-        with m.If(s1_valid):
-            with m.If(s1_nan):
-                m.d.sync += s2_result.eq(FP32_NAN)
-            with m.Elif(s1_special):
-                m.d.sync += s2_result.eq(Cat(Const(FP32_INFINITY, 31), s1_sign))
+        s3_result = Signal(32, name=f"s3_result{lane}", reset_less=True)
+        with m.If(s2_valid):
+            with m.If(s2_nan):
+                m.d.sync += s3_result.eq(FP32_NAN)
+            with m.Elif(s2_special):
+                m.d.sync += s3_result.eq(Cat(Const(FP32_INFINITY, 31), s2_sign))
             with m.Elif(~normal[-1]):
-                m.d.sync += s2_result.eq(0)
+                m.d.sync += s3_result.eq(0)
             with m.Else():
-                m.d.sync += s2_result.eq(Cat(rounded[:31], s1_sign))
-        m.d.comb += Value.cast(self.result[lane]).eq(s2_result)
+                m.d.sync += s3_result.eq(Cat(rounded[:31], s2_sign))
+        m.d.comb += Value.cast(self.result[lane]).eq(s3_result)

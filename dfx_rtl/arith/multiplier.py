@@ -22,9 +22,9 @@ class Fp32Multiplier(wiring.Component):
     canonical NaN.
 
     The first stage multiplies the significands and finds the shift that will normalise the
-    product, from the operands' leading zeros and exponents; the second shifts and rounds.
+    product, from the operands' leading zeros and exponents; the second shifts; the third rounds.
 
-    Latency: 2 cycles from ``stb`` to ``done``. Throughput: one vector a cycle. No path is
+    Latency: 3 cycles from ``stb`` to ``done``. Throughput: one vector a cycle. No path is
     combinational from input to output.
 
     Parameters
@@ -55,7 +55,7 @@ class Fp32Multiplier(wiring.Component):
     Source: IEEE 754-2019, sections 4.3.1, 5.4.1 and 7.
     """
 
-    latency = 2
+    latency = 3
 
     def __init__(self, lanes):
         check_positive("Lanes of a multiplier", lanes)
@@ -77,30 +77,34 @@ class Fp32Multiplier(wiring.Component):
 
         s1_valid = Signal()
         s2_valid = Signal()
+        s3_valid = Signal()
         s1_invalid = Signal(reset_less=True)
         s2_invalid = Signal(reset_less=True)
-        s2_overflow = Signal(reset_less=True)
-        m.d.sync += [s1_valid.eq(self.stb), s2_valid.eq(s1_valid)]
+        s3_invalid = Signal(reset_less=True)
+        s3_overflow = Signal(reset_less=True)
+        m.d.sync += [s1_valid.eq(self.stb), s2_valid.eq(s1_valid), s3_valid.eq(s2_valid)]
         m.d.comb += [
-            self.done.eq(s2_valid),
-            self.invalid.eq(s2_invalid),
-            self.overflow.eq(s2_overflow),
+            self.done.eq(s3_valid),
+            self.invalid.eq(s3_invalid),
+            self.overflow.eq(s3_overflow),
         ]
 
         invalid = []
         overflow = []
         for lane in range(self._lanes):
-            lane_invalid, lane_overflow = self._lane(m, lane, s1_valid)
+            lane_invalid, lane_overflow = self._lane(m, lane, s1_valid, s2_valid)
             invalid.append(lane_invalid)
             overflow.append(lane_overflow)
         with m.If(self.stb):
             m.d.sync += s1_invalid.eq(Cat(invalid).any())
         with m.If(s1_valid):
-            m.d.sync += [s2_invalid.eq(s1_invalid), s2_overflow.eq(Cat(overflow).any())]
+            m.d.sync += s2_invalid.eq(s1_invalid)
+        with m.If(s2_valid):
+            m.d.sync += [s3_invalid.eq(s2_invalid), s3_overflow.eq(Cat(overflow).any())]
 
         return m
 
-    def _lane(self, m, lane, s1_valid):
+    def _lane(self, m, lane, s1_valid, s2_valid):
         a, b = self.a[lane], self.b[lane]
 
         invalid = Signal(name=f"invalid{lane}")
@@ -144,25 +148,35 @@ class Fp32Multiplier(wiring.Component):
 
         # Bit 47 + _ROOM is the product's bit 47, at the shift of none.
         shifted = Signal(48 + _ROOM, name=f"shifted{lane}")
-        rounded = Signal(34, name=f"rounded{lane}")
         m.d.comb += shifted.eq(s1_product << s1_shift)
         carry = shifted[-1]
         lowest = _ROOM + 23
-        with m.If(carry):
-            m.d.comb += rounded.eq(
-                ((s1_exponent + 1) << 23) + shifted[lowest + 1:]
-                + (shifted[lowest] & (shifted[:lowest].any() | shifted[lowest + 1])))
-        with m.Else():
-            m.d.comb += rounded.eq(
-                (s1_exponent << 23) + shifted[lowest:-1]
-                + (shifted[lowest - 1] & (shifted[:lowest - 1].any() | shifted[lowest])))
 
-        infinity = rounded >= FP32_INFINITY
-        s2_result = Signal(32, name=f"s2_result{lane}", reset_less=True)
+        s2_fraction = Signal(24, name=f"s2_fraction{lane}", reset_less=True)
+        s2_up = Signal(name=f"s2_up{lane}", reset_less=True)
+        s2_exponent = Signal(11, name=f"s2_exponent{lane}", reset_less=True)
+        s2_special = Signal(name=f"s2_special{lane}", reset_less=True)
+        s2_bits = Signal(32, name=f"s2_bits{lane}", reset_less=True)
         with m.If(s1_valid):
-            m.d.sync += s2_result.eq(
-                Mux(s1_special, s1_bits,
-                    Cat(Mux(infinity, FP32_INFINITY, rounded[:31])[:31], s1_bits[31])))
-        m.d.comb += Value.cast(self.result[lane]).eq(s2_result)
+            m.d.sync += [
+                s2_fraction.eq(Mux(carry, shifted[lowest + 1:], shifted[lowest:-1])),
+                s2_up.eq(Mux(carry,
+                             shifted[lowest] & (shifted[:lowest].any() | shifted[lowest + 1]),
+                             shifted[lowest - 1] & (shifted[:lowest - 1].any()
+                                                    | shifted[lowest]))),
+                s2_exponent.eq(s1_exponent + carry),
+                s2_special.eq(s1_special),
+                s2_bits.eq(s1_bits),
+            ]
 
-        return invalid, infinity & ~s1_special
+        rounded = Signal(34, name=f"rounded{lane}")
+        m.d.comb += rounded.eq((s2_exponent << 23) + s2_fraction + s2_up)
+        infinity = rounded >= FP32_INFINITY
+        s3_result = Signal(32, name=f"s3_result{lane}", reset_less=True)
+        with m.If(s2_valid):
+            m.d.sync += s3_result.eq(
+                Mux(s2_special, s2_bits,
+                    Cat(Mux(infinity, FP32_INFINITY, rounded[:31])[:31], s2_bits[31])))
+        m.d.comb += Value.cast(self.result[lane]).eq(s3_result)
+
+        return invalid, infinity & ~s2_special

@@ -45,8 +45,8 @@ def test_latencies(simulate):
         "logits": dut.logits_latency + 1,
         "token": dut.token_latency,
     }
-    assert (dut.logits_latency, dut.token_latency) == (10, 12)
-    assert (dut.latency, dut.maximum_latency, dut.end_latency) == (13, 14, 14)
+    assert (dut.logits_latency, dut.token_latency) == (14, 16)
+    assert (dut.latency, dut.maximum_latency, dut.end_latency) == (17, 18, 18)
 
 
 def test_errors():

@@ -28,7 +28,7 @@ def test_random(simulate, lanes, gap, mean, rstd):
              ([list(random_bits(rng, lanes)) for _ in range(3)], int(rng.integers(1, lanes + 1)))
              for _ in range(60)]
     dut = Normaliser(lanes)
-    assert dut.latency == 12
+    assert dut.latency == 16
 
     async def testbench(ctx):
         ctx.set(dut.mean.as_value(), mean)

@@ -55,7 +55,7 @@ def run(simulate, lanes, vectors, *, gap=0.0):
     for bits, end, (exact_cycle, total, squares), (cycle, total32, invalid) in zip(
             vectors, ends, exact, rounded, strict=True):
         assert exact_cycle == end + latency
-        assert cycle == end + latency + 2
+        assert cycle == end + latency + 3
         values = half(bits)
         wanted = exact_sum(values)
         assert total32 == single_bits(wanted)

@@ -188,7 +188,7 @@ def test_rstd_figures(execute, config):
     assert execution.retired == execution.scalar_write
     assert not execution.writes
     # LayerNorm's y comes a normaliser and a packer later.
-    assert dut.layernorm_bubble - dut.rstd_bubble == 1 + beats - 1 + 12 + 1
+    assert dut.layernorm_bubble - dut.rstd_bubble == 1 + beats - 1 + 16 + 1
 
 
 def test_rstd_and_layernorm_take_turns(execute, agree):
@@ -232,8 +232,8 @@ def test_latency_throughput_and_gaps(execute, config):
     chunks = 16
     rng = np.random.default_rng(7)
     vectors = rng.normal(0, 1, (CHUNKS, tile)).astype(np.float16).view(np.uint16)
-    cases = [(Opcode.ADD, 2, 5), (Opcode.SUB, 2, 5), (Opcode.MUL, 2, 4), (Opcode.EXP, 1, 7),
-             (Opcode.MOVE, 1, 5)]
+    cases = [(Opcode.ADD, 2, 6), (Opcode.SUB, 2, 6), (Opcode.MUL, 2, 5), (Opcode.EXP, 1, 8),
+             (Opcode.MOVE, 1, 6)]
     program = [(Instruction(opcode, source1=0, source2=16, destination=40, length=chunks * tile), 0)
                for opcode, _, _ in cases]
     executions = execute(config, vectors, np.zeros(16, np.uint32), program)

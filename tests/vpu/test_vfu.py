@@ -123,5 +123,5 @@ def test_gated_lane_sees_no_scalar(simulate):
 def test_latencies():
     latencies = {(operation.name, exponential): VectorFunctionUnit.latency(operation, exponential)
                  for operation in VectorOperation for exponential in (0, 1)}
-    assert latencies == {("MOVE", 0): 5, ("ADD", 0): 5, ("SUB", 0): 5, ("MUL", 0): 4,
-                         ("MOVE", 1): 7, ("ADD", 1): 7, ("SUB", 1): 7, ("MUL", 1): 6}
+    assert latencies == {("MOVE", 0): 6, ("ADD", 0): 6, ("SUB", 0): 6, ("MUL", 0): 5,
+                         ("MOVE", 1): 8, ("ADD", 1): 8, ("SUB", 1): 8, ("MUL", 1): 7}
