@@ -13,6 +13,8 @@ __all__ = ["Fp32Adder"]
 # Bits below the significand of the larger operand: three that are kept, and one that stands for
 # all those below.
 _GUARD = 4
+# At this distance of the exponents the smaller operand only makes the sum inexact.
+_FARTHEST = 27
 
 
 class Fp32Adder(wiring.Component):
@@ -21,8 +23,8 @@ class Fp32Adder(wiring.Component):
     Subnormals count as they should, in and out. A NaN, and the difference of two infinities,
     give the canonical NaN. An exact zero is +0 unless both terms are -0.
 
-    The first stage puts the operand of the larger magnitude first; the second aligns the other
-    to it and adds; the third normalises; the fourth rounds.
+    The first stage puts the operand of the larger magnitude first, and finds how far their
+    exponents are apart; the second aligns the other to it and adds; the third normalises; the fourth rounds.
 
     Latency: 4 cycles from ``stb`` to ``done``. Throughput: one vector a cycle. No path is
     combinational from input to output.
@@ -122,9 +124,22 @@ class Fp32Adder(wiring.Component):
                               & (a.sign ^ b.sign ^ self.subtract)))),
         ]
 
+        # Both distances at once: which one is meant the comparison tells as late.
+        a_exponent = a.exponent | ~a.exponent.any()
+        b_exponent = b.exponent | ~b.exponent.any()
+        swap = Signal(name=f"swap{lane}")
+        distances = []
+        for name, larger, smaller in (("a", a_exponent, b_exponent),
+                                      ("b", b_exponent, a_exponent)):
+            difference = Signal(8, name=f"distance_{name}{lane}")
+            m.d.comb += difference.eq(larger - smaller)
+            distances.append(Mux(difference > _FARTHEST, _FARTHEST, difference))
+        m.d.comb += swap.eq(a_bits[:31] < b_bits[:31])
+
         # The larger magnitude and the smaller, and the sign of the larger.
         s1_large = Signal(31, name=f"s1_large{lane}", reset_less=True)
         s1_small = Signal(31, name=f"s1_small{lane}", reset_less=True)
+        s1_distance = Signal(range(_FARTHEST + 1), name=f"s1_distance{lane}", reset_less=True)
         s1_sign = Signal(name=f"s1_sign{lane}", reset_less=True)
         s1_differ = Signal(name=f"s1_differ{lane}", reset_less=True)
         s1_special = Signal(name=f"s1_special{lane}", reset_less=True)
@@ -132,7 +147,8 @@ class Fp32Adder(wiring.Component):
             m.d.sync += [
                 s1_special.eq(self.skip | a.exponent.all() | b.exponent.all()),
                 s1_differ.eq(differ),
-                s1_small.eq(b_bits[:31]),
+                s1_small.eq(Mux(swap, a_bits[:31], b_bits[:31])),
+                s1_distance.eq(Mux(swap, distances[1], distances[0])),
                 s1_large.eq(a_bits[:31]),
                 s1_sign.eq(a.sign),
             ]
@@ -141,23 +157,13 @@ class Fp32Adder(wiring.Component):
                 m.d.sync += s1_sign.eq(a.sign & ~is_nan(a))
             with m.Elif(invalid):
                 m.d.sync += [s1_large.eq(FP32_NAN), s1_sign.eq(0)]
-            with m.Elif(a_bits[:31] < b_bits[:31]):
-                m.d.sync += [
-                    s1_large.eq(b_bits[:31]),
-                    s1_small.eq(a_bits[:31]),
-                    s1_sign.eq(b.sign ^ self.subtract),
-                ]
+            with m.Elif(swap):
+                m.d.sync += [s1_large.eq(b_bits[:31]), s1_sign.eq(b.sign ^ self.subtract)]
 
-        large_exponent = s1_large[23:] | ~s1_large[23:].any()
-        small_exponent = s1_small[23:] | ~s1_small[23:].any()
-        distance = Signal(8, name=f"distance{lane}")
         # The small significand, moved down; below bit 24 there is only what makes it inexact.
-        aligned = Signal(24 + 27, name=f"aligned{lane}")
-        m.d.comb += [
-            distance.eq(large_exponent - small_exponent),
-            aligned.eq(Cat(Const(0, 27), s1_small[:23], s1_small[23:].any())
-                       >> Mux(distance > 27, 27, distance)),
-        ]
+        aligned = Signal(24 + _FARTHEST, name=f"aligned{lane}")
+        m.d.comb += aligned.eq(
+            Cat(Const(0, _FARTHEST), s1_small[:23], s1_small[23:].any()) >> s1_distance)
 
         s2_total = Signal(25 + _GUARD, name=f"s2_total{lane}", reset_less=True)
         s2_exponent = Signal(8, name=f"s2_exponent{lane}", reset_less=True)
@@ -169,7 +175,7 @@ class Fp32Adder(wiring.Component):
         with m.If(valid[0]):
             m.d.sync += [
                 s2_total.eq(Mux(s1_differ, large - small, large + small)),
-                s2_exponent.eq(large_exponent),
+                s2_exponent.eq(s1_large[23:] | ~s1_large[23:].any()),
                 # Where magnitudes are equal and signs differ the sum is +0.
                 s2_sign.eq(s1_sign & (s1_special | ~s1_differ | (s1_large != s1_small))),
                 s2_special.eq(s1_special),

@@ -112,9 +112,10 @@ class ExactToFp32(wiring.Component):
         negative = a.value[-1]
         folded = Signal(chunks * _CHUNK, name=f"folded{lane}")
         m.d.comb += folded.eq(Mux(negative, ~a.value, a.value))
-        highest = Const(0, 1)
-        for chunk in range(1, chunks):
-            highest = Mux(folded.word_select(chunk, _CHUNK).any(), chunk, highest)
+        # A chunk that is not 0, each; the lowest one where there is no other.
+        occupied = Signal(chunks, name=f"occupied{lane}")
+        m.d.comb += occupied.eq(Cat(1, *(folded.word_select(chunk, _CHUNK).any()
+                                         for chunk in range(1, chunks))))
 
         s1_magnitude = Signal(self._width, name=f"s1_magnitude{lane}", reset_less=True)
         s1_chunk = Signal(range(max(chunks, 2)), name=f"s1_chunk{lane}", reset_less=True)
@@ -124,7 +125,7 @@ class ExactToFp32(wiring.Component):
         with m.If(self.stb):
             m.d.sync += [
                 s1_magnitude.eq(Mux(negative, -a.value, a.value)),
-                s1_chunk.eq(highest),
+                s1_chunk.eq(chunks - 1 - leading_zeros(occupied)),
                 s1_special.eq(a.nan | a.positive_infinity | a.negative_infinity),
                 s1_nan.eq(a.nan | (a.positive_infinity & a.negative_infinity)),
                 s1_sign.eq(Mux(a.positive_infinity | a.negative_infinity,

@@ -115,16 +115,19 @@ class Fp32Multiplier(wiring.Component):
 
         # The exponent of the product's bit 46, were it a result's leading bit.
         exponent = Signal(signed(11), name=f"exponent{lane}")
-        # How far left the product's leading bit must go to reach bit 46 or 47. It stops early,
-        # or goes right, where the result is subnormal.
-        leading = Signal(range(49), name=f"leading{lane}")
-        left = Signal(signed(11), name=f"left{lane}")
+        # How far left the product's leading bit must go to reach bit 46 or 47: as far as that of
+        # the operand which is subnormal. Two of them give less than any result can be.
+        significand = Signal(24, name=f"significand{lane}")
+        leading = Signal(range(25), name=f"leading{lane}")
+        # The result's exponent less one. Below 0 the result is subnormal, and the shift stops
+        # early, or goes right.
+        below = Signal(signed(11), name=f"below{lane}")
         m.d.comb += [
             exponent.eq((a.exponent | ~a.exponent.any()) + (b.exponent | ~b.exponent.any()) - 127),
-            leading.eq(Mux(a.exponent.any(), 0, leading_zeros(a.fraction) + 1)
-                       + Mux(b.exponent.any(), 0, leading_zeros(b.fraction) + 1)),
-            left.eq(Mux(leading < exponent, leading,
-                        Mux(exponent > 1 - _ROOM, exponent - 1, -_ROOM))),
+            significand.eq(Cat(Mux(a.exponent.any(), b.fraction, a.fraction),
+                               a.exponent.any() & b.exponent.any())),
+            leading.eq(leading_zeros(significand)),
+            below.eq(exponent - leading - 1),
         ]
 
         s1_product = Signal(48, name=f"s1_product{lane}", reset_less=True)
@@ -137,8 +140,9 @@ class Fp32Multiplier(wiring.Component):
             m.d.sync += [
                 s1_product.eq(Cat(a.fraction, a.exponent.any())
                               * Cat(b.fraction, b.exponent.any())),
-                s1_shift.eq(left + _ROOM),
-                s1_exponent.eq(Mux(exponent > left, exponent - left - 1, 0)),
+                s1_shift.eq(Mux(below >= 0, leading + _ROOM,
+                                Mux(exponent > 1 - _ROOM, exponent + (_ROOM - 1), 0))),
+                s1_exponent.eq(Mux(below >= 0, below, 0)),
                 s1_special.eq(self.skip | invalid | infinite | zero),
                 # Where the result is not special only the sign of this is used.
                 s1_bits.eq(Mux(self.skip, canonical_bits(a, FP32_NAN),

@@ -28,8 +28,7 @@ SCALAR_SOURCE = (Opcode.SCALAR_ADD, Opcode.SCALAR_SUB, Opcode.SCALAR_MUL, Opcode
 class Decoder(wiring.Component):
     """Ranges of registers that an instruction writes and reads, its unit, and what is wrong.
 
-    Combinational, in two steps that the scheduler spends a cycle each on: ``ranges``, ``unit`` and
-    ``illegal`` from ``issue``; ``cause`` from the registered ``checked_*`` copies of them.
+    Combinational; the scheduler registers what comes out.
 
     Parameters
     ----------

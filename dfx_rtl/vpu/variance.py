@@ -15,6 +15,7 @@ DIFFERENCE_WIDTH = 116
 MAGNITUDE = 57
 SQUARES = 97
 PRODUCT = SQUARES + LENGTH
+HALF = -(-SQUARES // 2)
 # A sum of binary16 values is a multiple of 2**-24, so the lower half of its 48 bits is 0.
 SUM_SHIFT = 24
 
@@ -61,7 +62,10 @@ class VarianceDifference(wiring.Component):
         nan = Signal(reset_less=True)
         steps = Signal(digits + 1)
         last_step = Signal()
-        product = Signal(PRODUCT, reset_less=True)
+        # The product of the multiplicand's halves: added up with the accumulator.
+        products = [Signal(HALF + LENGTH, name=f"product{half}", reset_less=True)
+                    for half in range(2)]
+        product = Signal(PRODUCT)
         product_valid = Signal()
         product_last = Signal()
         accumulator = Signal(signed(DIFFERENCE_WIDTH), reset_less=True)
@@ -73,6 +77,7 @@ class VarianceDifference(wiring.Component):
             total.eq(self.total.value >> SUM_SHIFT),
             absolute.eq(Mux(total < 0, -total, total)),
             last_step.eq(steps == 1 << digits),
+            product.eq(products[0] + (products[1] << HALF)),
             self.difference.value.eq(accumulator),
             self.difference.nan.eq(nan),
         ]
@@ -96,12 +101,11 @@ class VarianceDifference(wiring.Component):
             ]
         m.d.sync += product_valid.eq(steps.any())
         with m.If(steps.any()):
-            multiplicand = Signal(SQUARES)
+            multiplicand = Signal(2 * HALF)
             m.d.comb += multiplicand.eq(Mux(last_step, squares, magnitude))
-            m.d.sync += [
-                product.eq(multiplicand * multipliers[:LENGTH]),
-                product_last.eq(last_step),
-            ]
+            m.d.sync += product_last.eq(last_step)
+            for half, part in enumerate(products):
+                m.d.sync += part.eq(multiplicand.word_select(half, HALF) * multipliers[:LENGTH])
         with m.If(product_valid):
             with m.If(product_last):
                 m.d.sync += accumulator.eq(accumulator + product)

@@ -26,7 +26,7 @@ Longest topological path in dfx_core.mpu.lane1 (length=4):
     1: $auto$X [3] (via $abc$1735$auto$blifparse.cc:535:parse_blif$1761)
     2: $auto$CO [3] (via $auto$alumacc.cc:495:replace_alu$1110.genblk1.slice[0].genblk1.carry4)
     3: $auto$CO [7] (via $auto$alumacc.cc:495:replace_alu$1110.genblk1.slice[1].genblk1.carry4)
-    4: $abc$Y (via $abc$1$muxf7)
+    4: $abc$Y (via $abc$1.genblk1.mux7)
 
 Longest topological path in dfx_core.vpu (length=0):
 
