@@ -150,7 +150,8 @@ def module_areas(stat):
 
 def _kind(cell):
     """What a cell is, by the name that Yosys gives it."""
-    for kind, pattern in (("CARRY", r"\.carry\d+$"), ("MUXF", r"\.mux[789]$"), ("LUT", r"^\$abc\$|\$lut")):
+    for kind, pattern in (("CARRY", r"\.carry\d+$"), ("MUXF", r"\.mux[789]$"),
+                          ("LUT", r"^\$abc\$|\$lut")):
         if re.search(pattern, cell):
             return kind
     return "DSP" if re.search(r"\$mul|dsp", cell) else "LUT"

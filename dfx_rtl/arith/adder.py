@@ -24,7 +24,8 @@ class Fp32Adder(wiring.Component):
     give the canonical NaN. An exact zero is +0 unless both terms are -0.
 
     The first stage puts the operand of the larger magnitude first, and finds how far their
-    exponents are apart; the second aligns the other to it and adds; the third normalises; the fourth rounds.
+    exponents are apart; the second aligns the other to it and adds; the third normalises; the
+    fourth rounds.
 
     Latency: 4 cycles from ``stb`` to ``done``. Throughput: one vector a cycle. No path is
     combinational from input to output.

@@ -23,8 +23,8 @@ class ExactToFp32(wiring.Component):
 
     The first stage takes the magnitude and finds the chunk of its leading bit. It looks for the
     chunk in the one's complement, beside the carry of the two's complement, so the leading bit
-    can be the lowest bit of the chunk above; the second stage knows. That takes the bits of the chunk
-    and those below, the third shifts and rounds.
+    can be the lowest bit of the chunk above; the second stage knows. That takes the bits of the
+    chunk and those below, the third shifts and rounds.
 
     Latency: 3 cycles from ``stb`` to ``done``. Throughput: one vector a cycle. No path is
     combinational from input to output.

@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..isa import ADDRESS, LENGTH, OPCODE, TILE, Index, Opcode, Unit, layout
+from ..isa import LENGTH, OPCODE, Index, Opcode, Unit, layout
 from .causes import Cause
 from .sequencer import IssueLayout
 
@@ -39,8 +39,6 @@ class Decoder(wiring.Component):
     -------
     issue : In(IssueLayout)
         The instruction.
-    vocabulary : In(17)
-        Number of tokens: the bound of an address that a token id indexes.
     ring : In(1)
         There are other cores: the router's instructions are legal.
     unit : Out(Unit)
@@ -49,7 +47,8 @@ class Decoder(wiring.Component):
         First the destinations, then the sources, as entries of the scoreboard (scalars behind the
         chunks). A count of 0 is none.
     cause : Out(Cause)
-        NONE, or why the instruction cannot run.
+        NONE, or why the instruction cannot run; whether its memory ends in time is told by
+        :class:`~dfx_rtl.control.bounds.Bounds`.
     """
 
     def __init__(self, config):
@@ -59,7 +58,6 @@ class Decoder(wiring.Component):
                                          "count": LENGTH})
         super().__init__({
             "issue": In(IssueLayout),
-            "vocabulary": In(LENGTH),
             "ring": In(1),
             "unit": Out(Unit),
             "ranges": Out(data.ArrayLayout(self._range, DESTINATIONS + SOURCES)),
@@ -99,8 +97,6 @@ class Decoder(wiring.Component):
         is_scalar = Signal(DESTINATIONS + SOURCES)
         illegal = Signal()
         register_range = Signal()
-        hbm_range = Signal()
-        ddr_range = Signal()
 
         rows, columns, length = (Signal(LENGTH, name=name) for name in ("rows", "columns",
                                                                           "length"))
@@ -167,25 +163,6 @@ class Decoder(wiring.Component):
                          & ~immediate)):
                 source(3, vector.scalar_source2, 1, scalar=True)
         with m.Elif((opcode >= Opcode.LOAD) & (opcode <= Opcode.COPY)):
-            # The region that is touched must end inside its memory.
-            index = Signal(LENGTH)
-            ddr_bytes = Signal(ADDRESS)
-            ddr_end = Signal(ADDRESS + 4)
-            tile = Signal(TILE + 1)
-            hbm_end = Signal(TILE + 4)
-            with m.Switch(dma.index):
-                with m.Case(Index.TOKEN):
-                    m.d.comb += index.eq(self.vocabulary - 1)
-                with m.Case(Index.POSITION):
-                    m.d.comb += index.eq(self.issue.tag.position)
-                with m.Case(Index.LAYER):
-                    m.d.comb += index.eq(self.issue.tag.layer)
-            m.d.comb += [
-                ddr_bytes.eq(Mux(opcode == Opcode.COPY, dma.tiles * (config.tile_bits // 8),
-                                 dma.chunks * config.chunk_bytes)),
-                ddr_end.eq(dma.address + dma.stride * index + ddr_bytes),
-                tile.eq(dma.tile + Mux(dma.layer_relative, self.issue.layer_base, 0)),
-            ]
             misaligned = dma.address[:(config.ddr_bytes_per_beat - 1).bit_length()].any() \
                 | dma.stride[:(config.ddr_bytes_per_beat - 1).bit_length()].any()
             with m.If((opcode == Opcode.STORE_KEY) | (opcode == Opcode.STORE_VALUE)):
@@ -193,11 +170,9 @@ class Decoder(wiring.Component):
                     self.unit.eq(Unit.STORE),
                     illegal.eq((dma.chunks == 0) | (dma.heads == 0)
                                | ((opcode == Opcode.STORE_VALUE) & (dma.groups == 0))),
-                    hbm_end.eq(tile + dma.heads * dma.tiles),
                 ]
                 source(0, dma.chunk, dma.chunks * dma.heads)
             with m.Else():
-                m.d.comb += ddr_range.eq(ddr_end > config.ddr_bytes)
                 with m.Switch(opcode):
                     with m.Case(Opcode.LOAD):
                         m.d.comb += [
@@ -217,9 +192,7 @@ class Decoder(wiring.Component):
                             self.unit.eq(Unit.LOAD),
                             illegal.eq((dma.tiles == 0) | misaligned
                                        | (dma.index == Index.TOKEN)),
-                            hbm_end.eq(tile + dma.tiles),
                         ]
-            m.d.comb += hbm_range.eq(hbm_end > config.hbm_tiles)
         with m.Elif(opcode == Opcode.SYNC):
             # The own share stands in the vector; what is before and behind it comes.
             share_end = Signal(LENGTH)
@@ -253,8 +226,4 @@ class Decoder(wiring.Component):
             m.d.comb += self.cause.eq(Cause.ILLEGAL_INSTRUCTION)
         with m.Elif(register_range):
             m.d.comb += self.cause.eq(Cause.REGISTER_RANGE)
-        with m.Elif(hbm_range):
-            m.d.comb += self.cause.eq(Cause.HBM_RANGE)
-        with m.Elif(ddr_range):
-            m.d.comb += self.cause.eq(Cause.DDR_RANGE)
         return m

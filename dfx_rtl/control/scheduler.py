@@ -5,6 +5,7 @@ from amaranth.lib import fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..isa import TAG, Unit
+from .bounds import Bounds
 from .causes import Cause
 from .commands import DmaCommand, MatrixCommand, RouterCommand, VectorCommand
 from .decoder import DESTINATIONS, SOURCES, Decoder
@@ -89,6 +90,7 @@ class Scheduler(wiring.Component):
         m = Module()
         config = self._config
         m.submodules.decoder = decoder = Decoder(config)
+        m.submodules.bounds = bounds = Bounds(config)
         m.submodules.scoreboard = scoreboard = Scoreboard(config.vector_chunks, config.scalars)
 
         issue = Signal(IssueLayout, reset_less=True)
@@ -100,10 +102,12 @@ class Scheduler(wiring.Component):
         probing = Signal()
         step = Signal()
         fault = Signal(Cause)
+        outside = Signal()
 
         m.d.comb += [
             decoder.issue.eq(issue),
-            decoder.vocabulary.eq(self.vocabulary),
+            bounds.issue.eq(issue),
+            bounds.vocabulary.eq(self.vocabulary),
             decoder.ring.eq(self.ring),
             scoreboard.probe.eq(entry + step),
             scoreboard.claim.eq(entry),
@@ -119,6 +123,7 @@ class Scheduler(wiring.Component):
             scoreboard.scalar.eq(self.scalar),
             self.valid.eq(scoreboard.valid),
             self.place.eq(issue.tag.instruction),
+            outside.eq((index != 0) & (bounds.cause != Cause.NONE)),
         ]
 
         # The queues. Their order is the unit's order.
@@ -159,8 +164,13 @@ class Scheduler(wiring.Component):
                     remaining.eq(0),
                 ]
                 m.next = "RANGE"
+            # The bounds are there a cycle after the first range was looked up, and before its
+            # first register is claimed.
             with m.State("RANGE"):
                 with m.If(fault != Cause.NONE):
+                    m.next = "STOPPED"
+                with m.Elif(outside):
+                    m.d.sync += fault.eq(bounds.cause)
                     m.next = "STOPPED"
                 with m.Elif(index == DESTINATIONS + SOURCES):
                     m.next = "PUSH"
@@ -174,7 +184,10 @@ class Scheduler(wiring.Component):
                     with m.If(ranges[index].count != 0):
                         m.next = "WALK"
             with m.State("WALK"):
-                with m.If(index <= DESTINATIONS):
+                with m.If(outside):
+                    m.d.sync += fault.eq(bounds.cause)
+                    m.next = "STOPPED"
+                with m.Elif(index <= DESTINATIONS):
                     m.d.sync += probing.eq(1)
                     m.d.comb += step.eq(probing & scoreboard.free)
                     m.d.comb += scoreboard.claim_stb.eq(step)
