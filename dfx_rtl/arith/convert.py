@@ -12,6 +12,8 @@ __all__ = ["Fp16ToFp32", "Fp32ToFp16", "fp16_to_fp32"]
 
 # The biases differ by this.
 _REBIAS = 127 - 15
+# 65520 in binary32: it and what is above round to an infinity.
+_OVERFLOW = 0x477FF000
 
 
 def fp16_to_fp32(m, x, name):
@@ -162,7 +164,8 @@ class Fp32ToFp16(wiring.Component):
                            + (significand[24] & (significand[:24].any() | significand[25]))),
             ]
             finite = ~a.exponent.all()
-            infinity = rounded >= FP16_INFINITY
+            # Told by the operand, since the rounded number comes late.
+            infinity = Value.cast(a)[:31] >= _OVERFLOW
             overflow.append(finite & infinity)
             s1_result = Signal(16, name=f"s1_result{lane}", reset_less=True)
             with m.If(self.stb):

@@ -4,7 +4,7 @@ from functools import reduce
 from operator import and_, or_
 
 from amaranth import *
-from amaranth.lib import data, wiring
+from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -12,7 +12,7 @@ from .checks import check_positive
 from .expressions import balanced_sum
 from .formats import ExactSum, Fp16
 
-__all__ = ["Unpack", "DotProductLane", "DotProduct"]
+__all__ = ["Kind", "Unpack", "DotProductLane", "DotProduct"]
 
 # What one stage of the adder tree adds: three levels of adders.
 _RADIX = 8
@@ -51,8 +51,22 @@ def _exponents(bits):
     return [bits[position:] for position in range(10, 15)]
 
 
+def _fractions(bits):
+    """The same of the fractions."""
+    return [bits[position:] for position in range(10)]
+
+
+class Kind(enum.Enum, shape=2):
+    """What a binary16 number is, as far as products must know."""
+
+    FINITE = 0
+    ZERO = 1
+    INFINITY = 2
+    NAN = 3
+
+
 class Unpack(wiring.Component):
-    """A vector of binary16 as significands and exponents that multiply and add.
+    """A vector of binary16 as significands and exponents that multiply and add, and their kinds.
 
     A number is ``significand * 2 ** (exponent - 25)``: a subnormal's exponent is one, and the
     others' significands have their leading bit. Everything is worked out on the packed vector,
@@ -69,9 +83,11 @@ class Unpack(wiring.Component):
     -------
     x : In(ArrayLayout(Fp16, tile))
     significands : Out(16 * tile)
-        In each 16 bits the lowest 11 count; the others are zero.
+        In each 16 bits a significand in the lowest 11, and the sign in the highest.
     exponents : Out(16 * tile)
         In each 16 bits the lowest 5 count; the others are zero.
+    kinds : Out(16 * tile)
+        In each 16 bits a :class:`Kind` in the lowest 2; the others are zero.
     special : Out(1)
         One of the numbers is an infinity or a NaN.
 
@@ -88,6 +104,7 @@ class Unpack(wiring.Component):
             "x":            In(data.ArrayLayout(Fp16, tile)),
             "significands": Out(16 * tile),
             "exponents":    Out(16 * tile),
+            "kinds":        Out(16 * tile),
             "special":      Out(1),
         })
 
@@ -96,12 +113,16 @@ class Unpack(wiring.Component):
 
         bits = Value.cast(self.x)
         ones = _every(1, self._tile)
-        # Not a signal, though it is used twice: the simulator would run all of this twice.
+        # Not signals, though they are used twice: the simulator would run all of this twice.
         normal = reduce(or_, _exponents(bits)) & ones
+        infinite = reduce(and_, _exponents(bits)) & ones
+        fraction = reduce(or_, _fractions(bits)) & ones
         m.d.comb += [
-            self.significands.eq((bits & _every(0x3FF, self._tile)) | (normal << 10)),
+            self.significands.eq((bits & _every(0x83FF, self._tile)) | (normal << 10)),
             self.exponents.eq((bits[10:] & _every(0x1F, self._tile)) | (normal ^ ones)),
-            self.special.eq((reduce(and_, _exponents(bits)) & ones).any()),
+            self.kinds.eq((infinite << 1) | (infinite & fraction)
+                          | ((normal | fraction) ^ ones)),
+            self.special.eq(infinite.any()),
         ]
 
         return m
@@ -130,10 +151,9 @@ class DotProductLane(wiring.Component):
     -------
     stb : In(1)
         The operands are valid in this cycle.
-    x : In(ArrayLayout(Fp16, tile))
-    x_significands, x_exponents : In(16 * tile)
+    x_significands, x_exponents, x_kinds : In(16 * tile)
     x_special : In(1)
-        ``x``, as :class:`Unpack` gives it: once, for all lanes.
+        A vector, as :class:`Unpack` gives it: once, for all lanes.
     weights : In(ArrayLayout(Fp16, tile))
     done : Out(1)
         ``sum`` is valid in this cycle.
@@ -157,9 +177,9 @@ class DotProductLane(wiring.Component):
         self._tile = tile
         super().__init__({
             "stb":            In(1),
-            "x":              In(data.ArrayLayout(Fp16, tile)),
             "x_significands": In(16 * tile),
             "x_exponents":    In(16 * tile),
+            "x_kinds":        In(16 * tile),
             "x_special":      In(1),
             "weights":        In(data.ArrayLayout(Fp16, tile)),
             "done":           Out(1),
@@ -176,8 +196,8 @@ class DotProductLane(wiring.Component):
 
         # What each stage of the pipeline does when it has something to do.
         stages = [[] for _ in range(self.latency)]
-        terms = self._terms(stages)
-        low, high = self._limbs(terms, stages)
+        lows, highs = self._terms(stages)
+        low, high = self._limbs(lows, highs, stages)
         value = Signal(self.sum.shape()["value"].width, reset_less=True)
         stages[-1].append(value.eq((low >> _SPARE) + (high << (_LIMB - _SPARE))))
         flags = self._flags(stages)
@@ -195,30 +215,32 @@ class DotProductLane(wiring.Component):
         return m
 
     def _terms(self, stages):
-        """The first two stages: terms, and in the bit above each the limb that it belongs to."""
-        x, weights = Value.cast(self.x), Value.cast(self.weights)
-        terms = []
+        """The first two stages: each product as a term of the low and one of the high limb."""
+        weights = Value.cast(self.weights)
+        lows, highs = [], []
         for index in range(self._tile):
             low = 16 * index
             exponent = weights[low + 10:low + 15]
-            significand = Cat(weights[low:low + 10], exponent.any())
-            product = (Mux(x[low + 15] ^ weights[low + 15], -significand, significand)
-                       * self.x_significands[low:low + 11])[:_PRODUCT_WIDTH]
+            significand = Cat(weights[low:low + 10], exponent.any(), Const(0))
+            negative = self.x_significands[low + 15] ^ weights[low + 15]
+            factor = ((significand ^ negative.replicate(12)) + negative)[:12].as_signed()
+            product = (factor * self.x_significands[low:low + 11])[:_PRODUCT_WIDTH]
             shift = (self.x_exponents[low:low + 5] + (exponent | ~exponent.any()))[:6]
             s1_product = Signal(_PRODUCT_WIDTH + 6, name=f"s1_product{index}", reset_less=True)
             stages[0].append(s1_product.eq(Cat(product, shift)))
 
-            term = Signal(_TERM_WIDTH + 1, name=f"s2_term{index}", reset_less=True)
-            shifted = (s1_product[:_PRODUCT_WIDTH].as_signed()
-                       << s1_product[_PRODUCT_WIDTH:_PRODUCT_WIDTH + 5])[:_TERM_WIDTH]
-            stages[1].append(term.eq(Cat(shifted ^ _ZERO, s1_product[-1])))
-            terms.append(term)
-        return terms
+            s2_low = Signal(_TERM_WIDTH, name=f"s2_low{index}", reset_less=True)
+            s2_high = Signal(_TERM_WIDTH, name=f"s2_high{index}", reset_less=True)
+            term = (s1_product[:_PRODUCT_WIDTH].as_signed()
+                    << s1_product[_PRODUCT_WIDTH:_PRODUCT_WIDTH + 5])[:_TERM_WIDTH] ^ _ZERO
+            high = s1_product[-1]
+            stages[1] += [s2_low.eq(Mux(high, _ZERO, term)), s2_high.eq(Mux(high, term, _ZERO))]
+            lows.append(s2_low)
+            highs.append(s2_high)
+        return lows, highs
 
-    def _limbs(self, terms, stages):
+    def _limbs(self, lows, highs, stages):
         """The adder trees: the low and the high limb, as signed values."""
-        lows = [Mux(term[-1], _ZERO, term[:-1]) for term in terms]
-        highs = [Mux(term[-1], term[:-1], _ZERO) for term in terms]
         width = _TERM_WIDTH + ceil_log2(self._tile)
         # As many zeros as fill the tile to a power of two.
         missing = (1 << (width - 1)) - self._tile * _ZERO
@@ -240,15 +262,16 @@ class DotProductLane(wiring.Component):
         """The flags of infinities and NaN, beside the stages of the sum."""
         weights = Value.cast(self.weights)
         nan, positive, negative = [], [], []
-        for x, weight in zip(self.x, self.weights, strict=True):
-            infinite = x.exponent.all() | weight.exponent.all()
-            sign = x.sign ^ weight.sign
-            x_zero = ~Value.cast(x)[:15].any()
-            weight_zero = ~Value.cast(weight)[:15].any()
-            nan.append((x.exponent.all() & (x.fraction.any() | weight_zero))
-                       | (weight.exponent.all() & (weight.fraction.any() | x_zero)))
-            positive.append(infinite & ~sign)
-            negative.append(infinite & sign)
+        for index, weight in enumerate(self.weights):
+            kind = self.x_kinds[16 * index:16 * index + 2]
+            infinite = weight.exponent.all()
+            finite = ~kind[1] & ~infinite
+            zero = ~weight.exponent.any() & ~weight.fraction.any()
+            sign = self.x_significands[16 * index + 15] ^ weight.sign
+            nan.append((kind == Kind.NAN) | ((kind == Kind.INFINITY) & zero)
+                       | (infinite & (weight.fraction.any() | (kind == Kind.ZERO))))
+            positive.append(~finite & ~sign)
+            negative.append(~finite & sign)
         # Rarely are there any: what is not chosen costs no time to simulate.
         some = self.x_special | (reduce(and_, _exponents(weights)) & _every(1, self._tile)).any()
         flags = Mux(some, Cat(Cat(positive).any(), Cat(negative).any(), Cat(nan).any()), 0)
@@ -325,12 +348,12 @@ class DotProduct(wiring.Component):
             m.submodules[f"lane{index}"] = lane
             m.d.comb += [
                 lane.stb.eq(self.stb),
-                Value.cast(lane.x).eq(Value.cast(self.x)),
                 Value.cast(lane.weights).eq(Value.cast(self.weights[index])),
             ]
             spread.d.comb += [
                 lane.x_significands.eq(unpack.significands),
                 lane.x_exponents.eq(unpack.exponents),
+                lane.x_kinds.eq(unpack.kinds),
                 lane.x_special.eq(unpack.special),
             ]
             collect.d.comb += Value.cast(self.sums[index]).eq(Value.cast(lane.sum))

@@ -113,6 +113,7 @@ class Fp32Multiplier(wiring.Component):
         m.d.comb += invalid.eq(Mux(self.skip, is_nan(a),
                                    is_nan(a) | is_nan(b) | (infinite & zero)))
 
+        total = Signal(9, name=f"total{lane}")
         # The exponent of the product's bit 46, were it a result's leading bit.
         exponent = Signal(signed(11), name=f"exponent{lane}")
         # How far left the product's leading bit must go to reach bit 46 or 47: as far as that of
@@ -123,11 +124,12 @@ class Fp32Multiplier(wiring.Component):
         # early, or goes right.
         below = Signal(signed(11), name=f"below{lane}")
         m.d.comb += [
-            exponent.eq((a.exponent | ~a.exponent.any()) + (b.exponent | ~b.exponent.any()) - 127),
+            total.eq((a.exponent | ~a.exponent.any()) + (b.exponent | ~b.exponent.any())),
+            exponent.eq(total - 127),
             significand.eq(Cat(Mux(a.exponent.any(), b.fraction, a.fraction),
                                a.exponent.any() & b.exponent.any())),
             leading.eq(leading_zeros(significand)),
-            below.eq(exponent - leading - 1),
+            below.eq((total - 128) - leading),
         ]
 
         s1_product = Signal(48, name=f"s1_product{lane}", reset_less=True)

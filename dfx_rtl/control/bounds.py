@@ -1,4 +1,4 @@
-"""Whether the memory that an instruction touches ends inside its memory."""
+"""Whether what an instruction touches ends inside its register file and its memory."""
 
 from amaranth import *
 from amaranth.lib import data, wiring
@@ -6,17 +6,19 @@ from amaranth.lib.wiring import In, Out
 
 from ..isa import ADDRESS, LENGTH, OPCODE, TILE, Index, Opcode, layout
 from .causes import Cause
+from .decoder import RangesLayout
 from .sequencer import IssueLayout
 
 __all__ = ["Bounds"]
 
 
 class Bounds(wiring.Component):
-    """The end of the region of a DMA instruction, against the size of HBM and DDR.
+    """The ends of an instruction's registers, and of a DMA instruction's region of HBM or DDR.
 
     Products are registered, and so is the answer.
 
-    Latency: 2 cycles from ``issue`` to ``cause``. Throughput: one instruction a cycle.
+    Latency: 2 cycles from ``issue`` to ``cause``, 1 from ``ranges``, which come a cycle later.
+    Throughput: one instruction a cycle.
 
     Parameters
     ----------
@@ -27,16 +29,19 @@ class Bounds(wiring.Component):
     -------
     issue : In(IssueLayout)
         The instruction; it stays until ``cause`` is there.
+    ranges : In(RangesLayout)
+        The instruction's registers.
     vocabulary : In(17)
         Number of tokens: the bound of an address that a token id indexes.
     cause : Out(Cause)
-        NONE, HBM_RANGE or DDR_RANGE.
+        NONE, REGISTER_RANGE, HBM_RANGE or DDR_RANGE.
     """
 
     def __init__(self, config):
         self._config = config
         super().__init__({
             "issue": In(IssueLayout),
+            "ranges": In(RangesLayout(config)),
             "vocabulary": In(LENGTH),
             "cause": Out(Cause),
         })
@@ -77,8 +82,16 @@ class Bounds(wiring.Component):
             ddr_end.eq(dma.address + offset + ddr_size),
             hbm_end.eq(tile + hbm_size),
         ]
+        registers = []
+        for index, entry in enumerate(self.ranges):
+            end = Signal(LENGTH + 1, name=f"end{index}")
+            m.d.comb += end.eq(entry.start + entry.count)
+            registers.append((entry.count != 0) & (end > Mux(
+                entry.scalar, config.vector_chunks + config.scalars, config.vector_chunks)))
         m.d.sync += self.cause.eq(Cause.NONE)
-        with m.If((copies | stores) & (hbm_end > config.hbm_tiles)):
+        with m.If(Cat(registers).any()):
+            m.d.sync += self.cause.eq(Cause.REGISTER_RANGE)
+        with m.Elif((copies | stores) & (hbm_end > config.hbm_tiles)):
             m.d.sync += self.cause.eq(Cause.HBM_RANGE)
         with m.Elif((copies | (opcode == Opcode.LOAD) | (opcode == Opcode.STORE))
                     & (ddr_end > config.ddr_bytes)):

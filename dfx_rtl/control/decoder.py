@@ -8,7 +8,7 @@ from ..isa import LENGTH, OPCODE, Index, Opcode, Unit, layout
 from .causes import Cause
 from .sequencer import IssueLayout
 
-__all__ = ["DESTINATIONS", "Decoder", "SOURCES"]
+__all__ = ["DESTINATIONS", "Decoder", "RangesLayout", "SOURCES"]
 
 # An instruction claims at most two destinations and marks at most four sources.
 DESTINATIONS = 2
@@ -23,6 +23,25 @@ SCALAR_DESTINATION = (Opcode.ACCUM, Opcode.SCALAR_MOVE, Opcode.SCALAR_ADD, Opcod
 REDUCTION = (Opcode.ACCUM, Opcode.RSTD)
 SCALAR_SOURCE = (Opcode.SCALAR_ADD, Opcode.SCALAR_SUB, Opcode.SCALAR_MUL, Opcode.RECIP,
                  Opcode.RECIP_SQRT, Opcode.SOFTMAX)
+
+
+class RangesLayout(data.ArrayLayout):
+    """The registers of an instruction: first the destinations, then the sources.
+
+    ``start`` is an entry of the scoreboard, where scalars stand behind the chunks; a ``count`` of
+    0 is no register at all.
+
+    Parameters
+    ----------
+    config : CoreConfig
+        The core.
+    """
+
+    def __init__(self, config):
+        entries = config.vector_chunks + config.scalars
+        super().__init__(data.StructLayout({
+            "start": range(1 << entries.bit_length()), "count": LENGTH, "scalar": 1,
+        }), DESTINATIONS + SOURCES)
 
 
 class Decoder(wiring.Component):
@@ -43,24 +62,20 @@ class Decoder(wiring.Component):
         There are other cores: the router's instructions are legal.
     unit : Out(Unit)
         Whose queue it goes to.
-    ranges : Out(array of {start, count})
-        First the destinations, then the sources, as entries of the scoreboard (scalars behind the
-        chunks). A count of 0 is none.
+    ranges : Out(RangesLayout)
+        The registers.
     cause : Out(Cause)
-        NONE, or why the instruction cannot run; whether its memory ends in time is told by
+        NONE or ILLEGAL_INSTRUCTION; whether its registers and its memory end in time is told by
         :class:`~dfx_rtl.control.bounds.Bounds`.
     """
 
     def __init__(self, config):
         self._config = config
-        entries = config.vector_chunks + config.scalars
-        self._range = data.StructLayout({"start": range(1 << entries.bit_length()),
-                                         "count": LENGTH})
         super().__init__({
             "issue": In(IssueLayout),
             "ring": In(1),
             "unit": Out(Unit),
-            "ranges": Out(data.ArrayLayout(self._range, DESTINATIONS + SOURCES)),
+            "ranges": Out(RangesLayout(config)),
             "cause": Out(Cause),
         })
 
@@ -91,12 +106,10 @@ class Decoder(wiring.Component):
             m.d.comb += [
                 self.ranges[index].start.eq(start + (config.vector_chunks if scalar else 0)),
                 self.ranges[index].count.eq(count),
-                is_scalar[index].eq(scalar),
+                self.ranges[index].scalar.eq(scalar),
             ]
 
-        is_scalar = Signal(DESTINATIONS + SOURCES)
         illegal = Signal()
-        register_range = Signal()
 
         rows, columns, length = (Signal(LENGTH, name=name) for name in ("rows", "columns",
                                                                           "length"))
@@ -212,18 +225,6 @@ class Decoder(wiring.Component):
         with m.Else():
             m.d.comb += illegal.eq(1)
 
-        # Ranges must end inside their register file.
-        outside = []
-        for index in range(DESTINATIONS + SOURCES):
-            entry = self.ranges[index]
-            end = Signal(LENGTH + 1, name=f"end{index}")
-            m.d.comb += end.eq(entry.start + entry.count)
-            outside.append((entry.count != 0) & (end > Mux(
-                is_scalar[index], config.vector_chunks + config.scalars, config.vector_chunks)))
-        m.d.comb += register_range.eq(Cat(outside).any())
-
         with m.If(illegal):
             m.d.comb += self.cause.eq(Cause.ILLEGAL_INSTRUCTION)
-        with m.Elif(register_range):
-            m.d.comb += self.cause.eq(Cause.REGISTER_RANGE)
         return m

@@ -107,6 +107,7 @@ class Scheduler(wiring.Component):
         m.d.comb += [
             decoder.issue.eq(issue),
             bounds.issue.eq(issue),
+            bounds.ranges.eq(ranges),
             bounds.vocabulary.eq(self.vocabulary),
             decoder.ring.eq(self.ring),
             scoreboard.probe.eq(entry + step),

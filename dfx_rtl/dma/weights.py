@@ -4,6 +4,7 @@ from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..arith.expressions import leading_zeros
 from ..arith.formats import Fp16
 from ..bus.axi import Response
 from ..control.commands import FetchLayout
@@ -124,13 +125,21 @@ class WeightFetch(wiring.Component):
                 word.ready.eq(leave),
                 self.waiting[channel].eq(self.outstanding & ~word.valid),
             ]
-        with m.If(leave & ~self.stop):
-            for channel, word in reversed(list(enumerate(self.words))):
-                with m.If(word.payload.response != Response.OKAY):
-                    m.d.comb += [
-                        self.error.stb.eq(1),
-                        self.error.kind.eq(ErrorKind.HBM_READ),
-                        self.error.response.eq(word.payload.response),
-                        self.error.channel.eq(channel),
-                    ]
+        responses = Signal(data.ArrayLayout(Response, config.channels))
+        # From the highest channel on, so that the zeros in front count up to the lowest one.
+        failed = Signal(config.channels)
+        lowest = Signal(range(config.channels))
+        m.d.comb += [
+            responses.eq(Cat(word.payload.response for word in self.words)),
+            failed.eq(Cat(word.payload.response != Response.OKAY
+                          for word in reversed(list(self.words)))),
+            lowest.eq(leading_zeros(failed)),
+        ]
+        with m.If(leave & ~self.stop & failed.any()):
+            m.d.comb += [
+                self.error.stb.eq(1),
+                self.error.kind.eq(ErrorKind.HBM_READ),
+                self.error.response.eq(responses[lowest]),
+                self.error.channel.eq(lowest),
+            ]
         return m

@@ -1,7 +1,7 @@
 """The output function unit, SFU_M: from exact sums to chunks, maxima, logits and the token."""
 
 from amaranth import *
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..arith.checks import check_positive
@@ -19,7 +19,6 @@ from ..registers.ports import (
 from .layouts import OutputCommand, OutputGroup
 from .output_operand import OutputOperand
 from .output_sequencer import OutputSequencer
-from .queue import ShiftQueue
 from .reduce import ArgMax, RunningMaximum
 from .vectorizer import Vectorizer
 
@@ -162,11 +161,16 @@ class OutputFunctionUnit(wiring.Component):
         m = Module()
         m.submodules.sequencer = sequencer = OutputSequencer(self._tile, self._lanes,
                                                              self.logits_depth)
-        m.submodules.queue = queue = ShiftQueue(OutputCommand(self._lanes), self.depth)
-        connect(m, flipped(self.commands), queue.i)
-        connect(m, queue.o, sequencer.commands)
+        m.submodules.queue = queue = fifo.SyncFIFO(width=OutputCommand(self._lanes).size,
+                                                   depth=self.depth)
         connect(m, sequencer.scale, flipped(self.scale))
         m.d.comb += [
+            queue.w_data.eq(self.commands.payload),
+            queue.w_en.eq(self.commands.valid),
+            self.commands.ready.eq(queue.w_rdy),
+            sequencer.commands.payload.eq(queue.r_data),
+            sequencer.commands.valid.eq(queue.r_rdy),
+            queue.r_en.eq(sequencer.commands.ready),
             sequencer.sums_available.eq(self.sums.valid),
             self.sums.ready.eq(sequencer.drain),
         ]
@@ -278,20 +282,24 @@ class OutputFunctionUnit(wiring.Component):
             ]
 
     def _elaborate_logits(self, m, sequencer, stages, strobes, values):
-        layout = LogitsLayout(self._lanes)
-        m.submodules.logits_queue = queue = ShiftQueue(layout, self.logits_depth)
+        logits = Signal(LogitsLayout(self._lanes))
+        m.submodules.logits_queue = queue = fifo.SyncFIFO(width=len(logits.as_value()),
+                                                          depth=self.logits_depth)
         group = stages[self.logits_latency]
-        connect(m, queue.o, flipped(self.logits))
         m.d.comb += [
-            queue.i.valid.eq(self._residual_adder.done & group.logits),
-            sequencer.logits_taken.eq(queue.o.valid & queue.o.ready),
+            queue.w_en.eq(self._residual_adder.done & group.logits),
+            queue.w_data.eq(logits),
+            self.logits.payload.eq(queue.r_data),
+            self.logits.valid.eq(queue.r_rdy),
+            queue.r_en.eq(self.logits.ready),
+            sequencer.logits_taken.eq(self.logits.valid & self.logits.ready),
         ]
-        with m.If(queue.i.valid):
+        with m.If(queue.w_en):
             m.d.comb += [
-                queue.i.payload.values.eq(values),
-                queue.i.payload.group.eq(group.group),
-                queue.i.payload.last.eq(group.last),
-                queue.i.payload.tag.eq(group.tag),
+                logits.values.eq(values),
+                logits.group.eq(group.group),
+                logits.last.eq(group.last),
+                logits.tag.eq(group.tag),
             ]
 
     def _elaborate_binary16(self, m, stages, values):
