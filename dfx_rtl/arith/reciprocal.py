@@ -52,8 +52,9 @@ class Reciprocal(wiring.Component):
 
     Digit by digit: with X the significand of ``a`` and y the result so far, the remainder is
     1 - X y or 1 - X y**2. A further bit of y is one if the remainder stays positive. For
-    the square root X is scaled to [1, 4) and X y is kept beside y, so that a step is two additions
-    and no multiplication. The remainder is exact, and so its being zero says whether the result is.
+    the square root X is scaled to [1, 4), and what the bit would take off, 2 X y and X times the
+    bit, is kept beside y, so that a step waits for one subtraction. The remainder is exact, and so
+    its being zero says whether the result is.
 
     Latency: ``latency`` cycles from the cycle in which the request is taken to the first in
     which the result is valid: ``ceil(26 / bits_per_cycle) + 2``, so 15 at 2 bits a cycle, for every
@@ -105,11 +106,12 @@ class Reciprocal(wiring.Component):
         fraction_bits = 23 + bits
         width = fraction_bits + 5
         remainder = Signal(width, reset_less=True)
-        product = Signal(width, reset_less=True)
+        # What the next bit takes off; X times that bit, and half as much again.
+        term = Signal(width, reset_less=True)
         addend = Signal(width, reset_less=True)
+        growth = Signal(width, reset_less=True)
         root = Signal(bits, reset_less=True)
         exponent = Signal(signed(10), reset_less=True)
-        square_root = Signal(reset_less=True)
         special = Signal(reset_less=True)
         result = Signal(32, reset_less=True)
         invalid = Signal(reset_less=True)
@@ -123,18 +125,17 @@ class Reciprocal(wiring.Component):
             with m.State("idle"):
                 m.d.comb += self.i.ready.eq(1)
                 with m.If(self.i.valid):
-                    self._unpack(m, fraction_bits, addend, exponent, square_root, special,
+                    self._unpack(m, fraction_bits, term, addend, growth, exponent, special,
                                  result, invalid)
                     m.d.sync += [
                         # The first step doubles it to one.
                         remainder.eq(1 << (fraction_bits - 1)),
-                        product.eq(0),
                         root.eq(0),
                         count.eq(self._cycles - 1),
                     ]
                     m.next = "digits"
             with m.State("digits"):
-                self._digits(m, remainder, product, addend, root, square_root)
+                self._digits(m, remainder, term, addend, growth, root)
                 m.d.sync += count.eq(count - 1)
                 with m.If(count == 0):
                     m.next = "round"
@@ -149,20 +150,27 @@ class Reciprocal(wiring.Component):
 
         return m
 
-    def _unpack(self, m, fraction_bits, addend, exponent, square_root, special, result, invalid):
+    def _unpack(self, m, fraction_bits, term, addend, growth, exponent, special, result,
+                invalid):
         """Take a request: X, the result's exponent, and the results that are not worked out."""
         a = self.i.payload.a
         leading = Signal(range(25))
         significand = Signal(24)
-        # The exponent of X in [1, 2).
+        # The exponent of X in [1, 2), and X.
         scale = Signal(signed(10))
+        scaled = Signal(25)
+        position = fraction_bits - 23
         m.d.comb += [
             leading.eq(Mux(a.exponent.any(), 0, leading_zeros(a.fraction) + 1)),
             significand.eq(Cat(a.fraction, a.exponent.any()) << leading),
             scale.eq((a.exponent | ~a.exponent.any()) - 127 - leading),
         ]
+        # For the reciprocal the term stays X, and nothing is added to it.
+        m.d.comb += scaled.eq(significand)
         m.d.sync += [
-            square_root.eq(self.i.payload.square_root),
+            term.eq(scaled << position),
+            addend.eq(0),
+            growth.eq(0),
             special.eq(1),
             invalid.eq(0),
             # The sign of what is worked out.
@@ -170,15 +178,14 @@ class Reciprocal(wiring.Component):
         ]
         with m.If(self.i.payload.square_root):
             # Of an odd exponent one factor of two belongs to X.
+            m.d.comb += scaled.eq(Mux(scale[0], significand << 1, significand))
             m.d.sync += [
-                addend.eq(Mux(scale[0], significand << 1, significand) << (fraction_bits - 23)),
+                addend.eq(scaled << position),
+                growth.eq((scaled << position) + (scaled << (position - 1))),
                 exponent.eq(-(scale >> 1)),
             ]
         with m.Else():
-            m.d.sync += [
-                addend.eq(significand << (fraction_bits - 23)),
-                exponent.eq(-scale),
-            ]
+            m.d.sync += exponent.eq(-scale)
         zero = ~a.exponent.any() & ~a.fraction.any()
         with m.If((a.exponent.all() & a.fraction.any())
                   | (self.i.payload.square_root & a.sign & ~zero)):
@@ -188,27 +195,26 @@ class Reciprocal(wiring.Component):
         with m.Elif(~a.exponent.all()):
             m.d.sync += special.eq(0)
 
-    def _digits(self, m, remainder, product, addend, root, square_root):
+    def _digits(self, m, remainder, term, addend, growth, root):
         """The steps of a cycle, from the registers back into them."""
         width = len(remainder)
-        registers = [remainder, product, addend]
+        registers = [remainder, term, addend, growth]
         bits = []
         for step in range(self._bits_per_cycle):
             difference = Signal(signed(width + 2), name=f"difference{step}")
             next_remainder = Signal(width, name=f"remainder{step}")
-            next_product = Signal(width, name=f"product{step}")
-            next_addend = Signal(width, name=f"addend{step}")
+            next_term = Signal(width, name=f"term{step}")
             bit = ~difference[-1]
             m.d.comb += [
-                difference.eq((remainder << 1) - (product << 1) - addend),
+                difference.eq((remainder << 1) - term),
                 next_remainder.eq(Mux(bit, difference, remainder << 1)),
-                # For the reciprocal these stay as they are: zero, and X.
-                next_product.eq(Mux(square_root & bit, product + addend, product)),
-                next_addend.eq(Mux(square_root, addend >> 1, addend)),
+                # 2 X y grows by twice X times the bit if it is one, and X times the bit halves.
+                next_term.eq(Mux(bit, term + growth, term - (addend >> 1))),
             ]
             bits.append(bit)
-            remainder, product, addend = next_remainder, next_product, next_addend
-        for register, following in zip(registers, (remainder, product, addend), strict=True):
+            remainder, term, addend, growth = (
+                next_remainder, next_term, addend >> 1, growth >> 1)
+        for register, following in zip(registers, (remainder, term, addend, growth), strict=True):
             m.d.sync += register.eq(following)
         m.d.sync += root.eq(Cat(*reversed(bits), root))
 
