@@ -132,18 +132,14 @@ class Arrivals(wiring.Component):
             m.d.comb += way.eq(~previous)
         with m.Else():
             m.d.comb += way.eq(eligible[1])
+        # The rules of both directions at once: which one is meant is known as late as they are.
+        rules = [self._elaborate_rules(m, index, arg_max, total, share_first, share_end, bits)
+                 for index, bits in enumerate(pending)]
         flit = Signal(self.forward.shape())
-        from_there = Signal(1 << _HOPS)
-        limit = Signal(_HOPS)
-        with m.If(way):
-            m.d.comb += [flit.eq(self.receive[1].p), from_there.eq(pending[1]),
-                         limit.eq(self.hops[1])]
-        with m.Else():
-            m.d.comb += [flit.eq(self.receive[0].p), from_there.eq(pending[0]),
-                         limit.eq(self.hops[0])]
-
-        broken, rule = self._elaborate_rules(m, flit, arg_max, total, share_first, share_end,
-                                             from_there, limit)
+        broken = Signal()
+        rule = Signal(FlitFault)
+        m.d.comb += flit.eq(Mux(way, self.receive[1].p, self.receive[0].p))
+        m.d.comb += Cat(broken, rule).eq(Mux(way, *(Cat(pair) for pair in reversed(rules))))
         stale = Signal()
         current = Signal()  # a flit of this run, and nothing wrong with it
         writes = Signal()
@@ -204,10 +200,12 @@ class Arrivals(wiring.Component):
             ]
         return m
 
-    def _elaborate_rules(self, m, flit, arg_max, total, share_first, share_end, from_there, limit):
-        """Whether a flit breaks a rule, and which."""
-        broken = Signal()
-        rule = Signal(FlitFault)
+    def _elaborate_rules(self, m, way, arg_max, total, share_first, share_end, from_there):
+        """Whether a direction's flit breaks a rule, and which."""
+        flit = self.receive[way].p
+        limit = self.hops[way]
+        broken = Signal(name=f"broken{way}")
+        rule = Signal(FlitFault, name=f"rule{way}")
         place = flit.index
         m.d.comb += broken.eq(1)
         with m.If((flit.hops == 0) | (flit.hops > limit)):
