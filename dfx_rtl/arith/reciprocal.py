@@ -204,12 +204,17 @@ class Reciprocal(wiring.Component):
             difference = Signal(signed(width + 2), name=f"difference{step}")
             next_remainder = Signal(width, name=f"remainder{step}")
             next_term = Signal(width, name=f"term{step}")
+            # Kept apart: one adder for both would have to wait for the bit.
+            grown, shrunk = (Signal(width, name=f"{name}{step}", attrs={"keep": "true"})
+                             for name in ("grown", "shrunk"))
             bit = ~difference[-1]
             m.d.comb += [
                 difference.eq((remainder << 1) - term),
                 next_remainder.eq(Mux(bit, difference, remainder << 1)),
                 # 2 X y grows by twice X times the bit if it is one, and X times the bit halves.
-                next_term.eq(Mux(bit, term + growth, term - (addend >> 1))),
+                grown.eq(term + growth),
+                shrunk.eq(term - (addend >> 1)),
+                next_term.eq(Mux(bit, grown, shrunk)),
             ]
             bits.append(bit)
             remainder, term, addend, growth = (

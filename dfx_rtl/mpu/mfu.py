@@ -91,8 +91,9 @@ class MatrixFunctionUnit(wiring.Component):
             new.en.eq(dot_product.done),
         ]
         with m.If(dot_product.done):
-            m.d.comb += new.data.eq(Mux(target.load, dot_product.sums, Cat(
-                self._add(a, b) for a, b in zip(old.data, dot_product.sums, strict=True))))
+            m.d.comb += new.data.eq(Cat(
+                self._add(Mux(target.load, 0, a), b)
+                for a, b in zip(old.data, dot_product.sums, strict=True)))
 
         completed_count = Signal(range(self._accumulators + 1))
         completes = Signal()
@@ -114,5 +115,6 @@ class MatrixFunctionUnit(wiring.Component):
 
     @staticmethod
     def _add(a, b):
-        total = a.value.as_unsigned() + b.value.as_unsigned()
-        return Cat(total[:EXACT_WIDTH], a.as_value()[EXACT_WIDTH:] | b.as_value()[EXACT_WIDTH:])
+        b = b.as_value()
+        total = b[:EXACT_WIDTH] + a[:EXACT_WIDTH]
+        return Cat(total[:EXACT_WIDTH], a[EXACT_WIDTH:] | b[EXACT_WIDTH:])
