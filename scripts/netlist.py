@@ -27,7 +27,7 @@ from sim.engines.verilate import EngineError, Toolchain
 __all__ = ["Netlist", "cell_models", "main"]
 
 _BLOCKS = 64
-_CYCLES_A_CHARACTER = 60_000
+_CYCLES_A_CHARACTER = 200_000
 
 #: A LUT as a cell of Yosys's own, which it writes as a constant that is shifted.
 _LUTS = """\

@@ -24,6 +24,9 @@ __all__ = ["NAME", "TOOLS", "Ulx3sBoard", "find_tools", "plan_files", "run_tools
 
 #: The name of the files.
 NAME = "dfx_ulx3s"
+#: The second router takes turns with wires that several nets want. With which seed of the placement
+#: it comes to its end cannot be foreseen.
+_NEXTPNR = "--timing-allow-fail --router router2 --seed 2"
 #: Programs by the names of the variables with which the build script is told of them.
 TOOLS = {"YOSYS": "yosys", "NEXTPNR_ECP5": "nextpnr-ecp5", "ECPPACK": "ecppack"}
 
@@ -97,7 +100,7 @@ def plan_files(checkpoint):
         os.environ.update(dict.fromkeys(tools, sys.executable))
         plan = platform.build(Ulx3sBoard(Ulx3sDesign(compiled, vocabulary)), NAME,
                               do_build=False, debug_verilog=False,
-                              nextpnr_opts="--timing-allow-fail --router router2")
+                              nextpnr_opts=_NEXTPNR)
     finally:
         for variable, value in tools.items():
             os.environ.pop(variable)

@@ -21,11 +21,11 @@ BAUD = 115_200
 #: Clock cycles a bit of the serial line.
 DIVISOR = round(CLOCK_HZ / BAUD)
 
-#: ``nano`` with smaller memories, since block RAM is short, and one lane in the MPU and in the VPU:
-#: with two in each the design fills 87 % of the LUTs, and is placed, but not routed.
+#: The smallest core there is, (d, l) = (4, 1), which the open router can route, with small
+#: memories, since block RAM is short.
 CONFIG = dataclasses.replace(
-    CONFIGS["nano"], name="ulx3s", channel_bytes=1 << 17, ddr_bytes=1 << 15, vector_chunks=512,
-    weight_tiles=64, instructions=64, queue_depth=4, lanes=1, axi_bits=32, vector_lanes=1)
+    CONFIGS["nano"], name="ulx3s", tile=4, lanes=1, vector_lanes=1, axi_bits=16, ddr_bits=64,
+    channel_bytes=1 << 17, ddr_bytes=1 << 15, weight_tiles=64, instructions=64, queue_depth=4)
 
 
 def compile_model(checkpoint, config=CONFIG):

@@ -110,4 +110,4 @@ def test_vocabularies_of_other_things(compiled):
 
 
 def test_the_configuration_is_nano_with_less():
-    assert (CONFIG.tile, CONFIG.lanes, CONFIG.vector_lanes) == (8, 1, 1)
+    assert (CONFIG.tile, CONFIG.lanes, CONFIG.vector_lanes) == (4, 1, 1)
