@@ -50,6 +50,7 @@ setattr -mod -unset whitebox -unset lib_whitebox =*
 flatten -wb
 rename -hide w:* x:* %d
 opt_expr
+opt_mem
 opt_clean -purge
 rename {top} System
 cd System
@@ -133,10 +134,12 @@ def cell_models():
     reg [17:0] do{letter};
     assign {_bus("DO" + letter, 18)} = do{letter};
     if (DATA_WIDTH_{letter} == 18) begin
-        always @(posedge CLK{letter}) if (CE{letter}) begin
-            do{letter} <= words[ad{letter}[13:4]];
-            if (WE{letter} & ad{letter}[0]) words[ad{letter}[13:4]][8:0] <= di{letter}[8:0];
-            if (WE{letter} & ad{letter}[1]) words[ad{letter}[13:4]][17:9] <= di{letter}[17:9];
+        always @(posedge CLK{letter}) if (CE{letter}) do{letter} <= words[ad{letter}[13:4]];
+        always @(posedge CLK{letter}) begin
+            if (CE{letter} & WE{letter} & ad{letter}[0])
+                words[ad{letter}[13:4]][8:0] <= di{letter}[8:0];
+            if (CE{letter} & WE{letter} & ad{letter}[1])
+                words[ad{letter}[13:4]][17:9] <= di{letter}[17:9];
         end
     end"""
 
