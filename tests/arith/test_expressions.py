@@ -13,7 +13,7 @@ def test_leading_zeros(simulate, width):
     m = Module()
     bits = Signal(width)
     count = Signal(8)
-    m.d.comb += count.eq(leading_zeros(bits))
+    m.d.sync += count.eq(leading_zeros(bits))
 
     async def testbench(ctx):
         for length in range(width + 1):
@@ -21,6 +21,7 @@ def test_leading_zeros(simulate, width):
                 value = 1 << length >> 1
                 value |= random.getrandbits(width) & (value - 1 if value else 0)
                 ctx.set(bits, value)
+                await ctx.tick()
                 assert ctx.get(count) == width - length
 
     simulate(m, testbench)
