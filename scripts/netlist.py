@@ -10,6 +10,7 @@ it. The clock is the board's, and so is the serial line: 217 cycles a bit.
 
 import argparse
 import ctypes
+import json
 import os
 import subprocess
 import sys
@@ -27,6 +28,8 @@ from sim.engines.verilate import EngineError, Toolchain
 __all__ = ["Netlist", "cell_models", "main"]
 
 _BLOCKS = 64
+#: Bits of a port of block RAM that has a model.
+_WIDTHS = {1, 2, 4, 18, 36}
 _CYCLES_A_CHARACTER = 200_000
 
 #: A LUT as a cell of Yosys's own, which it writes as a constant that is shifted.
@@ -111,8 +114,8 @@ def cell_models():
     """Verilog of block RAM, multiplier, pins and global reset, as far as the synthesis uses them.
 
     Source: Lattice FPGA-TN-02204 (memory) and FPGA-TN-02205 (DSP). A block RAM of two ports with 18
-    bits, where the port that writes reads what was there before, or of one that writes and one that
-    reads 36; no output registers; a multiplier without registers.
+    bits or with 1, 2 or 4, where the port that writes reads what was there before, or of one that
+    writes and one that reads 36; no output registers; a multiplier without registers.
     """
     blocks = range(_BLOCKS)
     inputs = ", ".join(f"input {port}" for side in "AB" for port in _ports(side))
@@ -140,6 +143,28 @@ def cell_models():
                 words[ad{letter}[13:4]][8:0] <= di{letter}[8:0];
             if (CE{letter} & WE{letter} & ad{letter}[1])
                 words[ad{letter}[13:4]][17:9] <= di{letter}[17:9];
+        end
+    end""" + "".join(narrow(letter, width) for width in (1, 2, 4))
+
+    def narrow(letter, width):
+        # Of each nine bits the last is not used.
+        lowest = width.bit_length() - 1
+        parts = [(number, 9 * (number * width // 8) + number * width % 8)
+                 for number in range(16 // width)]
+        word = f"words[ad{letter}[13:4]]"
+        reads = "\n".join(f"            {number}: do{letter} <= {word}[{place} +: {width}];"
+                          for number, place in parts)
+        writes = "\n".join(
+            f"            if (CE{letter} & WE{letter} & ad{letter}[3:{lowest}] == {number})\n"
+            f"                {word}[{place} +: {width}] <= di{letter}[{width - 1}:0];"
+            for number, place in parts)
+        return f"""
+    if (DATA_WIDTH_{letter} == {width}) begin
+        always @(posedge CLK{letter}) if (CE{letter}) case (ad{letter}[3:{lowest}])
+{reads}
+        endcase
+        always @(posedge CLK{letter}) begin
+{writes}
         end
     end"""
 
@@ -184,6 +209,16 @@ endmodule
 """
 
 
+def _check_widths(netlist):
+    """Raise ``EngineError`` for a block RAM in a mode that has no model."""
+    for name, cell in netlist["modules"][NAME]["cells"].items():
+        if cell["type"] == "DP16KD":
+            widths = [int(cell["parameters"][f"DATA_WIDTH_{letter}"], 2) for letter in "AB"]
+            if not set(widths) <= _WIDTHS:
+                raise EngineError(f"block RAM {name} has ports of {widths} bits: there are models "
+                                  f"of {sorted(_WIDTHS)}")
+
+
 class Netlist:
     """A synthesised board, compiled.
 
@@ -207,7 +242,9 @@ class Netlist:
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".netlist-") as directory:
             directory = Path(directory).resolve()
             progress("joining the netlist with the models of its cells")
-            (directory / "netlist.json").write_bytes(file.read_bytes())
+            content = file.read_bytes()
+            _check_widths(json.loads(content))
+            (directory / "netlist.json").write_bytes(content)
             (directory / "cells.v").write_text(cell_models())
             (directory / "luts.v").write_text(_LUTS)
             (directory / "join.ys").write_text(_JOIN.format(netlist="netlist.json", top=NAME))
