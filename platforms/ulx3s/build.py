@@ -170,7 +170,7 @@ def summarise(log, seconds):
     str
         Markdown.
     """
-    used = re.findall(r"(\w+): +(\d+)/ *(\d+) +\d+%", log)
+    used = re.findall(r"^Info:\s+(\w+): +(\d+)/ *(\d+) +\d+%", log, re.MULTILINE)
     clock = re.findall(r"Max frequency for clock +'[^']*': ([\d.]+) MHz", log)[-1]
     rows = [f"| {kind} | {count} | {total} | {int(count) / int(total):.0%} |"
             for kind, count, total in used if int(count)]

@@ -9,6 +9,8 @@ from platforms.build import main
 from platforms.ulx3s import build as ulx3s
 
 LOG = """
+Info:     Total LUT4s:     47476/83640    56%
+Info:         logic LUTs:  37434/83640    44%
 Info: Device utilisation:
 Info: \t          TRELLIS_IO:       3/    365     0%
 Info: \t              DP16KD:     197/    208    94%
