@@ -134,8 +134,12 @@ class Fp32Adder(wiring.Component):
                                       ("b", b_exponent, a_exponent)):
             difference = Signal(8, name=f"distance_{name}{lane}")
             m.d.comb += difference.eq(larger - smaller)
-            distances.append(Mux(difference > _FARTHEST, _FARTHEST, difference))
-        m.d.comb += swap.eq(a_bits[:31] < b_bits[:31])
+            distances.append(difference)
+        distance = Signal(8, name=f"distance{lane}")
+        m.d.comb += [
+            swap.eq(a_bits[:31] < b_bits[:31]),
+            distance.eq(Mux(swap, distances[1], distances[0])),
+        ]
 
         # The larger magnitude and the smaller, and the sign of the larger.
         s1_large = Signal(31, name=f"s1_large{lane}", reset_less=True)
@@ -149,7 +153,7 @@ class Fp32Adder(wiring.Component):
                 s1_special.eq(self.skip | a.exponent.all() | b.exponent.all()),
                 s1_differ.eq(differ),
                 s1_small.eq(Mux(swap, a_bits[:31], b_bits[:31])),
-                s1_distance.eq(Mux(swap, distances[1], distances[0])),
+                s1_distance.eq(Mux(distance > _FARTHEST, _FARTHEST, distance)),
                 s1_large.eq(a_bits[:31]),
                 s1_sign.eq(a.sign),
             ]

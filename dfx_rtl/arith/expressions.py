@@ -1,7 +1,6 @@
 """Expressions that several components write: functions of values, not components."""
 
 from amaranth import *
-from amaranth.utils import ceil_log2
 
 __all__ = ["leading_zeros", "balanced_sum", "canonical_bits", "is_nan", "is_infinity"]
 
@@ -9,21 +8,16 @@ __all__ = ["leading_zeros", "balanced_sum", "canonical_bits", "is_nan", "is_infi
 def leading_zeros(bits, start=0, stop=None):
     """How many zeros lead ``bits[start:stop]``; ``stop - start`` if there is no one in them.
 
-    A tree of choices, without an addition: the upper part has as many bits as a power of two, and
-    what is counted below has no more. ``bits`` should be a signal: it is named again and again.
+    A tree of choices between halves. ``bits`` should be a signal: it is named again and again.
     """
     if stop is None:
         stop = len(bits)
     if stop - start == 1:
         return ~bits[start]
-    position = ceil_log2(stop - start) - 1
-    middle = stop - (1 << position)
+    middle = (start + stop) // 2
     upper = leading_zeros(bits, middle, stop)
     lower = leading_zeros(bits, start, middle)
-    lower = Cat(lower, Const(0, position + 1))[:position + 1]
-    # The lower count and a power of two: all zeros reach the next one.
-    behind = Cat(lower[:position], ~lower[position], lower[position])
-    return Mux(bits[middle:stop].any(), upper, behind)
+    return Mux(bits[middle:stop].any(), upper, lower + (stop - middle))
 
 
 def balanced_sum(values):
