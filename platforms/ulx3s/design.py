@@ -21,8 +21,7 @@ BAUD = 115_200
 #: Clock cycles a bit of the serial line.
 DIVISOR = round(CLOCK_HZ / BAUD)
 
-#: The smallest core there is, (d, l) = (4, 1), which the open router can route, with small
-#: memories, since block RAM is short.
+#: (d, l) = (4, 1), which the open router can route, with small memories, since block RAM is short.
 CONFIG = dataclasses.replace(
     CONFIGS["nano"], name="ulx3s", tile=4, lanes=1, vector_lanes=1, axi_bits=16, ddr_bits=64,
     channel_bytes=1 << 17, ddr_bytes=1 << 15, weight_tiles=64, instructions=64, queue_depth=4)
