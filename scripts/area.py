@@ -261,7 +261,7 @@ def _svg(rows, title):
     """Bars by unit, as shares of the paper's figures."""
     colours = ["#4f9e68", "#e3a53b", "#6c87a1", "#b596cf", "#e39f78", "#88c4ae", "#c9d3da"]
     width, bar, left = 640, 26, 60
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width + left + 120}" '
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width + left + 160}" '
              f'height="{70 + 40 * len(COLUMNS) + 20}" font-family="sans-serif" font-size="12">',
              '<rect width="100%" height="100%" fill="white"/>',
              f'<text x="{left}" y="20" font-weight="bold">{title}</text>']
@@ -279,11 +279,14 @@ def _svg(rows, title):
             parts.append(f'<rect x="{x:.1f}" y="{y}" width="{size:.1f}" height="{bar}" '
                          f'fill="{colour}"><title>{name}: {area[column]:,}</title></rect>')
             x += size
-        parts.append(f'<text x="{x + 6:.1f}" y="{y + 18}">{rows[-1][1][column]:,g}</text>')
+        total = f"{rows[-1][1][column]:,g}"
+        parts.append(f'<text x="{x + 6:.1f}" y="{y + 18}">{total}</text>')
         mark = left + PAPER[column] * scale
+        # Not over the total, where both are nearly the same.
+        behind = x + 14 + 7 * len(total) if abs(mark - x) < 60 else mark + 6
         parts.append(f'<line x1="{mark:.1f}" x2="{mark:.1f}" y1="{y - 4}" y2="{y + bar + 4}" '
                      f'stroke="#1c2d45" stroke-width="2"/>'
-                     f'<text x="{mark + 6:.1f}" y="{y + 18}">{PAPER[column]:,} DFX</text>')
+                     f'<text x="{behind:.1f}" y="{y + 18}">{PAPER[column]:,} DFX</text>')
     return "\n".join([*parts, "</svg>", ""])
 
 
