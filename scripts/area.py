@@ -47,8 +47,6 @@ PERIOD = 5.0
 
 #: Paths begin and end where a clock is: at flip-flops, memories, shift registers, registered DSPs;
 #: and at submodules, which are looked at by themselves. So the read of a memory of LUTs is free.
-#: Each addition takes a carry chain, as Vivado has it. If it may, Yosys turns sums of several terms
-#: into trees of full adders, which take two LUTs a bit.
 _SCRIPT = """\
 read_verilog {top}.v
 synth_xilinx -family xcup -top {top} -noiopad -noclkbuf -run begin:coarse
@@ -58,6 +56,8 @@ tee -q -o stat.json stat -json -tech xilinx
 select -set inner t:{top}*
 tee -q -o paths.txt ltp */* @inner %d t:FD* %d t:RAM* %d t:SRL* %d r:PREG=1 %d
 """
+#: Each addition takes a carry chain, as Vivado has it. If it may, Yosys turns sums of several terms
+#: into trees of full adders, which take two LUTs a bit.
 _ADDITIONS = """\
 (* techmap_celltype = "$add $sub", techmap_wrap = "alumacc" *)
 module each_by_itself;
